@@ -1,0 +1,1 @@
+//! Bytes to values: no I/O, no clock, no threads.

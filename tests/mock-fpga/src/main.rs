@@ -1,0 +1,2 @@
+//! The mock board.
+fn main() {}
