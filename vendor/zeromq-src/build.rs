@@ -1,4 +1,4 @@
-//! Passes on where libsodium-sys-stable put its library, so that `build()` can tell libzmq's build.
+//! Hands on where libsodium-sys-stable put its library: only a build script is told.
 fn main() {
     for name in ["DEP_SODIUM_LIB", "DEP_SODIUM_INCLUDE"] {
         println!("cargo:rerun-if-env-changed={name}");
