@@ -1,1 +1,45 @@
-//! Devices.
+//! The devices that an agent can expose, a file each.
+//!
+//! To add one: copy `counter.rs`, change it, and add its line to [`KINDS`]. Nothing else need know.
+
+pub mod calculator;
+pub mod counter;
+pub mod settings;
+
+use proximity_proto::{Fault, Object};
+use settings::Settings;
+
+/// A kind of object: what `driver = "..."` in the configuration may say.
+pub struct Kind {
+    /// The word in the configuration.
+    pub name: &'static str,
+    /// What it is, in a line.
+    pub summary: &'static str,
+    /// Takes the object's keys from the configuration. Opens nothing: an [`Opener`] does that.
+    pub configure: fn(&mut Settings<'_>) -> Opener,
+}
+
+/// Opens an object as it was configured. Run once at the start, and again after the object failed.
+///
+/// A device that is away is no reason to fail: open the object, and let its methods answer
+/// `ConnectionError` until the device is back.
+pub type Opener = Box<dyn Fn() -> Result<Box<dyn Object>, Fault> + Send + Sync>;
+
+/// All kinds there are.
+pub const KINDS: &[Kind] = &[
+    Kind {
+        name: "calculator",
+        summary: "adds, subtracts and divides; for trying things out",
+        configure: calculator::configure,
+    },
+    Kind {
+        name: "counter",
+        summary: "counts; the smallest driver there is",
+        configure: counter::configure,
+    },
+];
+
+/// The kind called `name`.
+pub fn kind(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}

@@ -1,0 +1,277 @@
+//! Writes `impl Object` for a type.
+
+use crate::method::{Kind, Method, Param, doc_text};
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{Error, ImplItem, ItemImpl, Result, spanned::Spanned};
+
+/// The block as it was, without our marks, and `impl Object` behind it.
+pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    if !args.is_empty() {
+        return Err(Error::new(args.span(), "#[expose] takes no arguments"));
+    }
+    let mut block: ItemImpl = syn::parse2(item).map_err(|error| {
+        Error::new(error.span(), "#[expose] stands on an `impl` block of a type")
+    })?;
+    if let Some((path, _)) = &block.trait_ {
+        let message = "#[expose] stands on the type's own `impl`, not on a trait's";
+        return Err(Error::new(path.span(), message));
+    }
+    let mut exposed = Vec::new();
+    for item in &mut block.items {
+        if let ImplItem::Fn(function) = item
+            && let Some(method) = Method::take(function)?
+        {
+            exposed.push(method);
+        }
+    }
+    let (attributes, methods): (Vec<_>, Vec<_>) =
+        exposed.into_iter().partition(|method| method.attribute);
+    let attributes = Attribute::pair(attributes)?;
+
+    let doc = doc_text(&block.attrs);
+    let method_entries = methods.iter().enumerate().map(|(index, m)| method_entry(index, m));
+    let attribute_entries = attributes.iter().enumerate().map(|(index, a)| a.entry(index));
+    let calls = methods.iter().enumerate().map(|(index, m)| call_arm(index, m));
+    let gets = attributes.iter().enumerate().map(|(index, a)| a.get_arm(index));
+    let sets = attributes.iter().enumerate().filter_map(|(index, a)| a.set_arm(index));
+    let (generics, ty) = (&block.generics, &block.self_ty);
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    Ok(quote! {
+        #block
+
+        #[automatically_derived]
+        #[allow(clippy::all, clippy::pedantic, unused_variables)]
+        impl #impl_generics ::proximity_proto::object::Object for #ty #where_clause {
+            fn interface(&self) -> ::proximity_proto::object::Interface {
+                ::proximity_proto::object::Interface {
+                    doc: #doc.into(),
+                    methods: ::proximity_proto::__private::vec![#(#method_entries),*],
+                    attributes: ::proximity_proto::__private::vec![#(#attribute_entries),*],
+                }
+            }
+
+            fn call(
+                &mut self,
+                method: &::proximity_proto::object::Method,
+                args: ::proximity_proto::object::Args<'_>,
+                cx: &::proximity_proto::object::Context<'_>,
+                out: &mut ::proximity_proto::__private::Vec<u8>,
+            ) -> ::core::result::Result<
+                ::proximity_proto::object::Flow,
+                ::proximity_proto::fault::Fault,
+            > {
+                match method.index {
+                    #(#calls)*
+                    _ => ::core::result::Result::Err(method.unknown()),
+                }
+            }
+
+            fn get(
+                &mut self,
+                attribute: &::proximity_proto::object::Attribute,
+                cx: &::proximity_proto::object::Context<'_>,
+                out: &mut ::proximity_proto::__private::Vec<u8>,
+            ) -> ::core::result::Result<
+                ::proximity_proto::object::Flow,
+                ::proximity_proto::fault::Fault,
+            > {
+                match attribute.index {
+                    #(#gets)*
+                    _ => ::core::result::Result::Err(attribute.unknown()),
+                }
+            }
+
+            fn set(
+                &mut self,
+                attribute: &::proximity_proto::object::Attribute,
+                value: ::proximity_proto::value::Value<'_>,
+                cx: &::proximity_proto::object::Context<'_>,
+                out: &mut ::proximity_proto::__private::Vec<u8>,
+            ) -> ::core::result::Result<
+                ::proximity_proto::object::Flow,
+                ::proximity_proto::fault::Fault,
+            > {
+                match attribute.index {
+                    #(#sets)*
+                    _ => ::core::result::Result::Err(attribute.read_only()),
+                }
+            }
+        }
+    })
+}
+
+/// A method's entry in the interface.
+fn method_entry(index: usize, method: &Method) -> TokenStream {
+    let (name, doc) = (method.ident.to_string(), &method.doc);
+    let (effect, quick) = (&method.effect, method.quick);
+    let params = method.params.iter().map(param_entry);
+    let output = &method.output;
+    let returns = quote_spanned! { output.span() =>
+        <#output as ::proximity_proto::object::Output>::ty()
+    };
+    quote! {
+        ::proximity_proto::object::Method {
+            name: #name.into(),
+            doc: #doc.into(),
+            params: ::proximity_proto::__private::vec![#(#params),*],
+            returns: #returns,
+            effect: ::proximity_proto::object::Effect::#effect,
+            quick: #quick,
+            index: #index,
+        }
+    }
+}
+
+/// A parameter's entry in the interface.
+fn param_entry(param: &Param) -> TokenStream {
+    let (name, ty) = (param.ident.to_string(), &param.ty);
+    let from_arg = quote_spanned! { ty.span() =>
+        <#ty as ::proximity_proto::arg::FromArg<'_>>::ty()
+    };
+    let (kind, ty, default) = match &param.kind {
+        Kind::Plain(default) => (quote!(Plain), from_arg, default.as_ref()),
+        Kind::Args => (quote!(Args), quote!(::proximity_proto::arg::Type::named("any")), None),
+        Kind::Kwargs => (quote!(Kwargs), quote!(::proximity_proto::arg::Type::named("any")), None),
+    };
+    let default = match default {
+        None => quote!(::core::option::Option::None),
+        Some(value) => {
+            let ty = &param.ty;
+            quote_spanned! { value.span() => {
+                let value: #ty = #value;
+                let mut bytes = ::proximity_proto::__private::Vec::new();
+                ::proximity_proto::reply::ToReply::to_reply(&value, &mut bytes);
+                ::core::option::Option::Some(bytes)
+            } }
+        }
+    };
+    quote! {
+        ::proximity_proto::object::Param {
+            name: #name.into(),
+            ty: #ty,
+            default: #default,
+            kind: ::proximity_proto::object::ParamKind::#kind,
+        }
+    }
+}
+
+/// Binds a call's arguments, then calls.
+fn call_arm(index: usize, method: &Method) -> TokenStream {
+    let plain = method.params.iter().filter(|p| matches!(p.kind, Kind::Plain(_))).count();
+    let lets = method.params.iter().enumerate().map(|(place, param)| {
+        let (ident, ty) = (&param.ident, &param.ty);
+        match &param.kind {
+            Kind::Args => quote! { let #ident: #ty = bound.rest(); },
+            Kind::Kwargs => quote! { let #ident: #ty = bound.named_rest(); },
+            Kind::Plain(default) => {
+                let default = match default {
+                    Some(value) => quote!(::core::option::Option::Some(#value)),
+                    None => quote!(::core::option::Option::None),
+                };
+                quote_spanned! { ty.span() =>
+                    let #ident: #ty = bound.arg(#place, || #default)?;
+                }
+            }
+        }
+    });
+    let call = invoke(
+        method,
+        method.params.iter().map(|param| {
+            let ident = &param.ident;
+            quote!(#ident)
+        }),
+    );
+    quote! {
+        #index => {
+            let bound = ::proximity_proto::arg::Bound::<#plain>::new(
+                &method.name,
+                &method.params,
+                args,
+            )?;
+            #(#lets)*
+            #call
+        }
+    }
+}
+
+/// Calls a method with `args` and ends the call.
+fn invoke(method: &Method, args: impl Iterator<Item = TokenStream>) -> TokenStream {
+    let ident = &method.ident;
+    let context = method.takes_context.then(|| quote!(cx,));
+    let output = &method.output;
+    quote_spanned! { output.span() =>
+        ::proximity_proto::object::Output::finish(self.#ident(#context #(#args),*), out)
+    }
+}
+
+/// An attribute: a method that reads it, and maybe one that sets it.
+struct Attribute {
+    name: String,
+    getter: Method,
+    setter: Option<Method>,
+}
+
+impl Attribute {
+    /// Finds the setter of each getter.
+    fn pair(methods: Vec<Method>) -> Result<Vec<Self>> {
+        let (setters, getters): (Vec<_>, Vec<_>) =
+            methods.into_iter().partition(|method| method.sets().is_some());
+        let mut attributes = Vec::new();
+        for getter in getters {
+            if let Some(param) = getter.params.first() {
+                let message = "an attribute is read without parameters; \
+                               the one that sets it is called `set_` and its name";
+                return Err(Error::new(param.ident.span(), message));
+            }
+            attributes.push(Self { name: getter.ident.to_string(), getter, setter: None });
+        }
+        for setter in setters {
+            let name = setter.sets().unwrap_or_default();
+            let Some(attribute) = attributes.iter_mut().find(|a| a.name == name) else {
+                let message = format!("there is no attribute `{name}` for this to set");
+                return Err(Error::new(setter.ident.span(), message));
+            };
+            attribute.setter = Some(setter);
+        }
+        Ok(attributes)
+    }
+
+    fn entry(&self, index: usize) -> TokenStream {
+        let (name, doc) = (&self.name, &self.getter.doc);
+        let (settable, quick) = (self.setter.is_some(), self.getter.quick);
+        let output = &self.getter.output;
+        let ty = quote_spanned! { output.span() =>
+            <#output as ::proximity_proto::object::Output>::ty()
+        };
+        quote! {
+            ::proximity_proto::object::Attribute {
+                name: #name.into(),
+                doc: #doc.into(),
+                ty: #ty,
+                settable: #settable,
+                quick: #quick,
+                index: #index,
+            }
+        }
+    }
+
+    fn get_arm(&self, index: usize) -> TokenStream {
+        let call = invoke(&self.getter, core::iter::empty());
+        quote! { #index => { #call } }
+    }
+
+    fn set_arm(&self, index: usize) -> Option<TokenStream> {
+        let setter = self.setter.as_ref()?;
+        let param = setter.params.first()?;
+        let (ty, name) = (&param.ty, &self.name);
+        let call = invoke(setter, core::iter::once(quote!(value)));
+        Some(quote_spanned! { ty.span() =>
+            #index => {
+                let value: #ty = ::proximity_proto::arg::FromArg::from_arg(value)
+                    .map_err(|mismatch| mismatch.fault(format_args!("attribute '{}'", #name)))?;
+                #call
+            }
+        })
+    }
+}

@@ -1,0 +1,340 @@
+//! One request, read where it lies.
+//!
+//! ```text
+//! version 1   {name, proc, args, kwargs}                                       any order
+//! version 2   the same, and {v: 2, op, id: [bin16, uint], epoch, expires, lease, progress}
+//! ```
+//!
+//! Unknown keys are ignored, so that later versions can add some.
+
+use crate::{
+    fault::Fault,
+    limits::{Limits, MAX_NAME},
+    object::Args,
+    value::{Array, Checked, DecodeErrorKind, Map, Value, check},
+};
+use alloc::format;
+use core::time::Duration;
+
+/// A request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Call<'a> {
+    /// What is asked for.
+    pub op: Op,
+    /// 1 for the original's clients, 2 for ours.
+    pub version: u8,
+    /// The call's id; `None` for an old client.
+    pub id: Option<CallId>,
+    /// The run of the agent that the call is meant for.
+    pub epoch: Option<u64>,
+    /// When the caller stops waiting, on the agent's monotonic clock.
+    pub expires: Option<Duration>,
+    /// The lease under which the caller writes.
+    pub lease: Option<&'a [u8]>,
+    /// Whether the caller wants to be told of progress.
+    pub progress: bool,
+    /// The object; empty for requests that concern none.
+    pub name: &'a str,
+    /// The method or attribute; empty for requests that concern none.
+    pub proc: &'a str,
+    /// The arguments; for [`Op::Set`] the value, for [`Op::Cancel`] the id.
+    pub args: Args<'a>,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Op {
+    /// Run a method.
+    Call,
+    /// Read an attribute.
+    Get,
+    /// Set an attribute.
+    Set,
+    /// Take a call back that has not started.
+    Cancel,
+    /// An object's interface definition.
+    Describe,
+    /// The agent's epoch, clock, limits and objects.
+    Hello,
+    /// The original's list of methods and their documentation.
+    ListMethods,
+}
+
+/// The name of one call among all calls to an agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId {
+    /// A random number that the client chose when it started.
+    pub client: [u8; 16],
+    /// Counts the client's calls.
+    pub seq: u64,
+}
+
+/// In which codec a request came, and its reply goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// The wire's own.
+    MessagePack,
+    /// For clients without MessagePack; see [`crate::json`].
+    Json,
+}
+
+impl Codec {
+    /// Tells by the first byte: `{` or a blank is JSON, for no MessagePack map starts so.
+    pub fn of(payload: &[u8]) -> Self {
+        match payload.first() {
+            Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => Codec::Json,
+            _ => Codec::MessagePack,
+        }
+    }
+}
+
+/// How a request wants to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// 1: the bare value; 2: an envelope.
+    pub version: u8,
+    /// The codec of the request.
+    pub codec: Codec,
+    /// The request's id, for the envelope.
+    pub id: Option<CallId>,
+    /// The agent's epoch, for the envelope.
+    pub epoch: u64,
+}
+
+/// A request that cannot be read, with enough to answer it.
+#[derive(Debug, PartialEq)]
+pub struct BadCall {
+    /// What is wrong with it.
+    pub fault: Fault,
+    /// Its version, as far as that could be told.
+    pub version: u8,
+    /// Its id, as far as that could be told.
+    pub id: Option<CallId>,
+}
+
+impl<'a> Call<'a> {
+    /// Reads a request from MessagePack.
+    ///
+    /// # Errors
+    ///
+    /// [`BadCall`]: `ValueError` for bytes that are no request or beyond `limits`; `TypeError` for a
+    /// map with a key that is no text; `KeyError` for a request without a key that it needs, in the
+    /// original's words.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use proximity_proto::{call::{Call, Op}, limits::Limits};
+    ///
+    /// let bytes = b"\x84\xa4name\xa3foo\xa4proc\xa7add_two\xa4args\x92\x02\x03\xa6kwargs\x80";
+    /// let call = Call::parse(bytes, &Limits::default()).map_err(|bad| bad.fault)?;
+    /// assert_eq!((call.op, call.name, call.proc), (Op::Call, "foo", "add_two"));
+    /// # Ok::<(), proximity_proto::Fault>(())
+    /// ```
+    pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, BadCall> {
+        let checked = check(bytes, limits).map_err(|error| {
+            let (version, id) = salvage(bytes);
+            let mut fault = Fault::from_error("ValueError", &error);
+            if let DecodeErrorKind::TooLong { .. } = error.kind {
+                fault = fault.hint("hello() tells the agent's limits; send large data in pieces");
+            }
+            BadCall { fault, version, id }
+        })?;
+        let Some(Value::Map(map)) = Value::first(bytes) else {
+            let kind = Value::first(bytes).map_or("nothing", |value| value.kind());
+            let fault = Fault::type_error(format!("a request must be a map, not {kind}"));
+            return Err(BadCall { fault, version: 1, id: None });
+        };
+        let mut fields = Fields::default();
+        let read = fields.read(map);
+        let version = fields.version();
+        let id = fields.id;
+        read.and_then(|()| fields.finish(checked)).map_err(|fault| BadCall { fault, version, id })
+    }
+}
+
+/// The keys of a request, as far as they were found.
+#[derive(Default)]
+struct Fields<'a> {
+    v: Option<u64>,
+    op: Option<&'a str>,
+    id: Option<CallId>,
+    epoch: Option<u64>,
+    expires: Option<u64>,
+    lease: Option<&'a [u8]>,
+    progress: bool,
+    name: Option<Value<'a>>,
+    proc: Option<Value<'a>>,
+    args: Option<Value<'a>>,
+    kwargs: Option<Value<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    fn version(&self) -> u8 {
+        if self.v.is_some() { 2 } else { 1 }
+    }
+
+    /// Collects the keys. Goes through the whole map also where one is wrong, to find the id.
+    fn read(&mut self, map: Map<'a>) -> Result<(), Fault> {
+        let mut wrong = Ok(());
+        let mut seen = 0u16;
+        for (key, value) in map.iter() {
+            let Some(place) = KEYS.iter().position(|name| key.as_bytes() == Some(name.as_bytes()))
+            else {
+                continue;
+            };
+            if seen & (1 << place) != 0 && wrong.is_ok() {
+                let name = KEYS.get(place).copied().unwrap_or_default();
+                wrong = Err(Fault::value_error(format!("the request has two keys '{name}'")));
+            }
+            seen |= 1 << place;
+            if let Err(fault) = self.take(place, value)
+                && wrong.is_ok()
+            {
+                wrong = Err(fault);
+            }
+        }
+        wrong
+    }
+
+    fn take(&mut self, place: usize, value: Value<'a>) -> Result<(), Fault> {
+        let must = |what: &str| {
+            let key = KEYS.get(place).copied().unwrap_or_default();
+            let kind = value.kind();
+            Fault::type_error(format!("the request's '{key}' must be {what}, not {kind}"))
+        };
+        match place {
+            0 => self.v = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            1 => self.op = Some(value.as_text().ok_or_else(|| must("text"))?),
+            2 => {
+                self.id = Some(CallId::from_value(value).ok_or_else(|| must("[bytes(16), int]"))?);
+            }
+            3 => self.epoch = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            4 => self.expires = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            5 => self.lease = Some(value.as_bytes().ok_or_else(|| must("bytes"))?),
+            6 => self.progress = value == Value::Bool(true),
+            7 => self.name = Some(value),
+            8 => self.proc = Some(value),
+            9 => self.args = Some(value),
+            _ => self.kwargs = Some(value),
+        }
+        Ok(())
+    }
+
+    fn finish(self, checked: Checked) -> Result<Call<'a>, Fault> {
+        if let Some(position) = checked.odd_key {
+            return Err(Fault::type_error(format!(
+                "a dict in the request has a key that is no text (at byte {position})"
+            ))
+            .hint("MessagePack maps of this wire have text keys; send str(key)"));
+        }
+        let version = self.version();
+        if let Some(v @ (0 | 1 | 3..)) = self.v {
+            return Err(Fault::value_error(format!("'v' is {v}; this agent speaks version 2")));
+        }
+        let op = self.op()?;
+        // The original indexes its four keys, so each that is missing is a KeyError. Ours are lenient
+        // about those that a request can do without.
+        let old = version == 1;
+        let needs_name = old || !matches!(op, Op::Hello | Op::Cancel);
+        let needs_proc = old || matches!(op, Op::Call | Op::Get | Op::Set);
+        let name = name_of("name", self.name, needs_name)?;
+        let proc = name_of("proc", self.proc, needs_proc)?;
+        let op = if old && proc == "list_methods" { Op::ListMethods } else { op };
+        let positional = match self.args {
+            Some(Value::Array(array)) => array,
+            Some(Value::Nil) | None if !old => Array::EMPTY,
+            None => return Err(missing("args")),
+            Some(other) => return Err(wrong_kind("args", "a list", other)),
+        };
+        let named = match self.kwargs {
+            Some(Value::Map(map)) => map,
+            Some(Value::Nil) | None if !old => Map::EMPTY,
+            None => return Err(missing("kwargs")),
+            Some(other) => return Err(wrong_kind("kwargs", "a dict", other)),
+        };
+        if !old && self.id.is_none() {
+            return Err(Fault::value_error("a version 2 request needs an 'id'"));
+        }
+        Ok(Call {
+            op,
+            version,
+            id: self.id,
+            epoch: self.epoch,
+            expires: self.expires.map(Duration::from_millis),
+            lease: self.lease,
+            progress: self.progress && !old,
+            name,
+            proc,
+            args: Args { positional, named },
+        })
+    }
+
+    fn op(&self) -> Result<Op, Fault> {
+        // An old client has no such key; whatever it sends under that name is not for us.
+        match (self.version(), self.op) {
+            (1, _) | (_, None | Some("call")) => Ok(Op::Call),
+            (_, Some("get")) => Ok(Op::Get),
+            (_, Some("set")) => Ok(Op::Set),
+            (_, Some("cancel")) => Ok(Op::Cancel),
+            (_, Some("describe")) => Ok(Op::Describe),
+            (_, Some("hello")) => Ok(Op::Hello),
+            (_, Some(other)) => Err(Fault::value_error(format!(
+                "'op' is '{}'; this agent knows call, get, set, cancel, describe, hello",
+                other.escape_debug()
+            ))),
+        }
+    }
+}
+
+/// The keys that a request may have, in the order that [`Fields::take`] knows.
+const KEYS: [&str; 11] =
+    ["v", "op", "id", "epoch", "expires", "lease", "progress", "name", "proc", "args", "kwargs"];
+
+fn missing(key: &str) -> Fault {
+    Fault::key_error(format!("the request has no '{key}'")).unknown(key)
+}
+
+fn wrong_kind(key: &str, what: &str, value: Value<'_>) -> Fault {
+    Fault::type_error(format!("the request's '{key}' must be {what}, not {}", value.kind()))
+}
+
+fn name_of<'a>(key: &str, value: Option<Value<'a>>, needed: bool) -> Result<&'a str, Fault> {
+    match value {
+        None | Some(Value::Nil) if !needed => Ok(""),
+        None => Err(missing(key)),
+        Some(value) => {
+            let name = value.as_text().ok_or_else(|| wrong_kind(key, "text", value))?;
+            if name.len() > MAX_NAME {
+                return Err(Fault::value_error(format!(
+                    "the request's '{key}' has {} bytes; names have at most {MAX_NAME}",
+                    name.len()
+                )));
+            }
+            Ok(name)
+        }
+    }
+}
+
+impl CallId {
+    /// Reads an id as it stands in a message.
+    pub fn from_value(value: Value<'_>) -> Option<Self> {
+        let Value::Array(array) = value else { return None };
+        let mut parts = array.iter();
+        let client = parts.next()?.as_bytes()?.try_into().ok()?;
+        let seq = parts.next()?.as_u64()?;
+        parts.next().is_none().then_some(Self { client, seq })
+    }
+}
+
+/// What can be told of a request that is not sound: our clients write `v` and `id` first, so that
+/// even a request beyond the limits is answered by its id.
+fn salvage(bytes: &[u8]) -> (u8, Option<CallId>) {
+    let mut fields = Fields::default();
+    if let Some(Value::Map(map)) = Value::head(bytes) {
+        // What is wrong with them is known already.
+        let _ = fields.read(map);
+    }
+    (fields.version(), fields.id)
+}

@@ -1,0 +1,222 @@
+//! What went wrong, as a caller on the other side of the wire gets it.
+//!
+//! A fault has a class (the name of the Python builtin that fits, so that `except KeyError` works),
+//! one line of fact, and behind it the detail and a hint.
+
+use alloc::{borrow::Cow, string::String, string::ToString, vec::Vec};
+use core::{error::Error, fmt};
+
+/// An error on its way to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The name of a Python exception.
+    pub class: Cow<'static, str>,
+    /// One line of fact: what, to which object or register, the offending value, the allowed ones.
+    pub message: String,
+    /// What lies behind it, outermost first: the chain of sources.
+    pub detail: Vec<String>,
+    /// Advice, where there is some.
+    pub hint: Option<String>,
+    /// The name that was not found, where that is the fault: old clients get the original's form,
+    /// `KeyError` with the name in quotes for a message.
+    pub unknown: Option<String>,
+}
+
+impl Fault {
+    /// A fault of the named Python class.
+    pub fn new(class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        let (class, message) = (class.into(), message.into());
+        Self { class, message, detail: Vec::new(), hint: None, unknown: None }
+    }
+
+    /// A fault of the named Python class with an error's text; the error's sources are the detail.
+    pub fn from_error(class: &'static str, error: &dyn Error) -> Self {
+        let mut fault = Self::new(class, error.to_string());
+        let mut source = error.source();
+        while let Some(error) = source {
+            fault.detail.push(error.to_string());
+            source = error.source();
+        }
+        fault
+    }
+
+    /// Wrong kind or number of arguments.
+    pub fn type_error(message: impl Into<String>) -> Self {
+        Self::new("TypeError", message)
+    }
+
+    /// A value that is not allowed.
+    pub fn value_error(message: impl Into<String>) -> Self {
+        Self::new("ValueError", message)
+    }
+
+    /// An unknown object, register or key.
+    pub fn key_error(message: impl Into<String>) -> Self {
+        Self::new("KeyError", message)
+    }
+
+    /// An unknown method or attribute.
+    pub fn attribute_error(message: impl Into<String>) -> Self {
+        Self::new("AttributeError", message)
+    }
+
+    /// Refused by the device, or nothing that the caller did.
+    pub fn runtime_error(message: impl Into<String>) -> Self {
+        Self::new("RuntimeError", message)
+    }
+
+    /// The device did not answer in time.
+    pub fn timeout_error(message: impl Into<String>) -> Self {
+        Self::new("TimeoutError", message)
+    }
+
+    /// There is no link to the device.
+    pub fn connection_error(message: impl Into<String>) -> Self {
+        Self::new("ConnectionError", message)
+    }
+
+    /// The same fault with advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same fault with one more line of detail.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.detail.push(line.into());
+        self
+    }
+
+    /// The same fault, known to old clients as an unknown `name`.
+    #[must_use]
+    pub fn unknown(mut self, name: &str) -> Self {
+        self.unknown = Some(name.to_string());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
+}
+
+impl Error for Fault {}
+
+/// Whether a call's method ran, as far as the agent knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Executed {
+    /// It ran.
+    Yes,
+    /// It did not, and will not.
+    No,
+    /// It was started, and how far it came is not known.
+    Unknown,
+}
+
+impl Executed {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Executed::Yes => "yes",
+            Executed::No => "no",
+            Executed::Unknown => "unknown",
+        }
+    }
+
+    /// The meaning of the word on the wire.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Executed::Yes, Executed::No, Executed::Unknown].into_iter().find(|e| e.as_str() == word)
+    }
+}
+
+/// Why the agent itself, not the object, refused a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The call was made for an earlier run of the agent.
+    StaleEpoch,
+    /// The call's time was over before its method could run.
+    Expired,
+    /// The object's queue is full.
+    Busy,
+    /// The caller took the call back.
+    Cancelled,
+    /// The agent is stopping.
+    Draining,
+    /// The call's number lies before all that the agent remembers of its client.
+    TooOld,
+    /// Somebody else holds the object's lease.
+    Locked,
+    /// The object failed and is being reopened, or could not be.
+    Failed,
+    /// The object was taken out of the configuration.
+    Removed,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Reason; 9] = [
+        Reason::StaleEpoch,
+        Reason::Expired,
+        Reason::Busy,
+        Reason::Cancelled,
+        Reason::Draining,
+        Reason::TooOld,
+        Reason::Locked,
+        Reason::Failed,
+        Reason::Removed,
+    ];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::StaleEpoch => "StaleEpoch",
+            Reason::Expired => "Expired",
+            Reason::Busy => "Busy",
+            Reason::Cancelled => "Cancelled",
+            Reason::Draining => "Draining",
+            Reason::TooOld => "TooOld",
+            Reason::Locked => "Locked",
+            Reason::Failed => "Failed",
+            Reason::Removed => "Removed",
+        }
+    }
+
+    /// The meaning of the word on the wire.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
+/// The name in `known` that a person who wrote `given` most likely meant.
+pub fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A third of the letters wrong is a slip; more is another word.
+    let tolerance = given.chars().count().div_ceil(3);
+    known
+        .map(|name| (distance(given, name), name))
+        .filter(|&(distance, _)| distance <= tolerance)
+        .min()
+        .map(|(_, name)| name)
+}
+
+/// Letters to insert, drop or change to make `left` of `right` (Levenshtein's distance).
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (i, a) in left.chars().enumerate() {
+        let mut diagonal = i;
+        let mut before = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = before;
+        }
+        for (b, cell) in right.chars().zip(row.iter_mut().skip(1)) {
+            let cost = (diagonal + usize::from(a != b)).min(before + 1).min(*cell + 1);
+            diagonal = *cell;
+            *cell = cost;
+            before = cost;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,478 @@
+//! A MessagePack value, borrowed from the bytes it arrived in.
+//!
+//! [`check`] walks a message once, with a fixed stack and no heap, and refuses what is too deep, too
+//! long or cut short. After that a [`Value`] is read where it lies: text and bytes are slices of the
+//! message, arrays and maps are iterators over it. Nothing is ever built from a declared length.
+//!
+//! Every dialect of the original is understood: Python 2 sends text and register data alike as raw
+//! strings, newer packers as `bin`, and map keys come as either. A string that is not UTF-8 is
+//! therefore [`Value::Bytes`].
+
+use crate::limits::{Limits, MAX_DEPTH, MAX_NAME};
+use core::fmt;
+use rmp::Marker;
+
+/// One value of a checked message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Nothing; Python's `None`.
+    Nil,
+    /// True or false.
+    Bool(bool),
+    /// A whole number from 0 to 2^64 - 1.
+    Uint(u64),
+    /// A whole number below zero, from -2^63.
+    Int(i64),
+    /// A floating-point number.
+    Float(f64),
+    /// Text.
+    Text(&'a str),
+    /// Bytes: `bin`, or a raw string that is not UTF-8.
+    Bytes(&'a [u8]),
+    /// A list or tuple.
+    Array(Array<'a>),
+    /// A dictionary.
+    Map(Map<'a>),
+}
+
+impl<'a> Value<'a> {
+    /// Reads the value at the head of `bytes`, which [`check`] has passed.
+    ///
+    /// Returns `None` where the bytes are not a value after all.
+    pub fn first(bytes: &'a [u8]) -> Option<Self> {
+        take(bytes).map(|(value, _)| value)
+    }
+
+    /// Reads as much of the value at the head of `bytes` as there is: an array or a map may turn out
+    /// to end early. For bytes that [`check`] has refused.
+    pub(crate) fn head(bytes: &'a [u8]) -> Option<Self> {
+        match Head::read(bytes).ok()? {
+            (Head::Array(len), rest) => Some(Value::Array(Array { len, bytes: rest })),
+            (Head::Map(len), rest) => Some(Value::Map(Map { len, bytes: rest })),
+            _ => Self::first(bytes),
+        }
+    }
+
+    /// What a person at a Python prompt calls this kind of value.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::Nil => "None",
+            Value::Bool(_) => "bool",
+            Value::Uint(_) | Value::Int(_) => "int",
+            Value::Float(_) => "float",
+            Value::Text(_) => "str",
+            Value::Bytes(_) => "bytes",
+            Value::Array(_) => "list",
+            Value::Map(_) => "dict",
+        }
+    }
+
+    /// The text, also where it came as bytes that are UTF-8.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match *self {
+            Value::Text(text) => Some(text),
+            Value::Bytes(bytes) => core::str::from_utf8(bytes).ok(),
+            _ => None,
+        }
+    }
+
+    /// The bytes, also where they came as text.
+    pub fn as_bytes(&self) -> Option<&'a [u8]> {
+        match *self {
+            Value::Text(text) => Some(text.as_bytes()),
+            Value::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// The number, where it is whole and not below zero.
+    pub fn as_u64(&self) -> Option<u64> {
+        match *self {
+            Value::Uint(number) => Some(number),
+            _ => None,
+        }
+    }
+}
+
+/// A list in a checked message.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Array<'a> {
+    len: u32,
+    /// The elements, one behind the other; may go on past the last.
+    bytes: &'a [u8],
+}
+
+impl<'a> Array<'a> {
+    /// The list of no values.
+    pub const EMPTY: Array<'static> = Array { len: 0, bytes: &[] };
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The values in order.
+    pub fn iter(&self) -> impl Iterator<Item = Value<'a>> + Clone + use<'a> {
+        let (mut left, mut bytes) = (self.len, self.bytes);
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let (value, rest) = take(bytes)?;
+            bytes = rest;
+            Some(value)
+        })
+    }
+
+    /// The value at `index`, counted from 0.
+    pub fn get(&self, index: usize) -> Option<Value<'a>> {
+        self.iter().nth(index)
+    }
+
+    /// The same list without its first `count` values.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Array<'a> {
+        let (mut len, mut bytes) = (self.len, self.bytes);
+        for _ in 0..count {
+            match (len.checked_sub(1), after(bytes)) {
+                (Some(left), Some(rest)) => (len, bytes) = (left, rest),
+                _ => return Array::EMPTY,
+            }
+        }
+        Array { len, bytes }
+    }
+}
+
+impl fmt::Debug for Array<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A dictionary in a checked message, in the order in which it was sent.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Map<'a> {
+    len: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Map<'a> {
+    /// The dictionary of no entries.
+    pub const EMPTY: Map<'static> = Map { len: 0, bytes: &[] };
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The keys and values in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Value<'a>, Value<'a>)> + Clone + use<'a> {
+        let (mut left, mut bytes) = (self.len, self.bytes);
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let (key, rest) = take(bytes)?;
+            let (value, rest) = take(rest)?;
+            bytes = rest;
+            Some((key, value))
+        })
+    }
+
+    /// The value of the first entry whose key is `name`, sent as text or as bytes.
+    pub fn get(&self, name: &str) -> Option<Value<'a>> {
+        self.iter().find(|(key, _)| key.as_bytes() == Some(name.as_bytes())).map(|(_, value)| value)
+    }
+}
+
+impl fmt::Debug for Map<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// What is wrong with a message, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} (at byte {position})")]
+pub struct DecodeError {
+    /// What is wrong.
+    pub kind: DecodeErrorKind,
+    /// Bytes before the value that is wrong.
+    pub position: usize,
+}
+
+/// The ways in which bytes fail to be a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeErrorKind {
+    /// There is not one byte.
+    #[error("the message is empty")]
+    Empty,
+    /// The bytes end inside a value.
+    #[error("the message ends in the middle of a value")]
+    CutShort,
+    /// Bytes follow the value.
+    #[error("the message goes on after its value")]
+    Trailing,
+    /// Arrays and maps nest deeper than [`MAX_DEPTH`].
+    #[error("arrays and maps nest deeper than {MAX_DEPTH}")]
+    TooDeep,
+    /// There are more values than [`Limits::max_items`].
+    #[error("the message has more than {max} values")]
+    TooMany {
+        /// The limit.
+        max: u32,
+    },
+    /// The message is longer than [`Limits::max_frame`].
+    #[error("the message has {len} bytes; at most {max} are taken")]
+    TooLong {
+        /// Bytes of the message.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A map key is longer than [`MAX_NAME`].
+    #[error("a map key has more than {MAX_NAME} bytes")]
+    LongKey,
+    /// An extension type, for which no meaning is agreed.
+    #[error("MessagePack extension type {0} has no meaning here")]
+    Extension(i8),
+    /// The byte 0xc1, which MessagePack never uses.
+    #[error("byte 0xc1 starts no MessagePack value")]
+    Reserved,
+}
+
+/// What [`check`] found beside the message being sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Where a map key is neither text nor bytes: sound MessagePack, but nothing that is taken. Told
+    /// apart from an error because the request can still be answered by its id.
+    pub odd_key: Option<usize>,
+}
+
+/// Walks one message and holds it to the limits.
+///
+/// Runs in time proportional to `bytes`, on a fixed stack, without the heap. After `Ok` every
+/// [`Value`] read from `bytes` is whole.
+///
+/// # Errors
+///
+/// [`DecodeError`] with the position of the first byte that is wrong.
+///
+/// # Examples
+///
+/// ```
+/// use proximity_proto::{limits::Limits, value::{Value, check}};
+///
+/// let bytes = [0x92, 0x01, 0xa2, b'h', b'i'];
+/// check(&bytes, &Limits::default())?;
+/// let Some(Value::Array(list)) = Value::first(&bytes) else { panic!("an array") };
+/// assert_eq!(list.get(1), Some(Value::Text("hi")));
+/// # Ok::<(), proximity_proto::value::DecodeError>(())
+/// ```
+pub fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, DecodeError> {
+    use DecodeErrorKind as Kind;
+    let at = |rest: &[u8]| bytes.len() - rest.len();
+    if bytes.is_empty() {
+        return Err(DecodeError { kind: Kind::Empty, position: 0 });
+    }
+    if bytes.len() > limits.max_frame {
+        let kind = Kind::TooLong { len: bytes.len(), max: limits.max_frame };
+        return Err(DecodeError { kind, position: limits.max_frame });
+    }
+    let mut checked = Checked::default();
+    let mut items = 0u32;
+    // What each open array or map still holds: values, or for a map keys and values together.
+    let mut open = [(0u64, false); MAX_DEPTH];
+    let mut depth = 0usize;
+    let mut rest = bytes;
+    loop {
+        let position = at(rest);
+        let fail = |kind| DecodeError { kind, position };
+        let (head, behind) = Head::read(rest).map_err(fail)?;
+        rest = behind;
+        items += 1;
+        if items > limits.max_items {
+            return Err(fail(Kind::TooMany { max: limits.max_items }));
+        }
+        if let Some((left, true)) = depth.checked_sub(1).and_then(|top| open.get(top))
+            && left % 2 == 0
+        {
+            match head {
+                Head::Raw(key) | Head::Bin(key) if key.len() > MAX_NAME => {
+                    return Err(fail(Kind::LongKey));
+                }
+                Head::Raw(_) | Head::Bin(_) => {}
+                _ => checked.odd_key = checked.odd_key.or(Some(position)),
+            }
+        }
+        if let Some((count, is_map)) = head.children() {
+            let slot = open.get_mut(depth).ok_or_else(|| fail(Kind::TooDeep))?;
+            *slot = (count, is_map);
+            depth += 1;
+        } else if let Some((left, _)) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) {
+            *left -= 1;
+        }
+        // Close every container that is now full; closing one takes a place in the one around it.
+        while let Some((0, _)) = depth.checked_sub(1).and_then(|top| open.get(top)) {
+            depth -= 1;
+            if let Some((left, _)) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) {
+                *left -= 1;
+            }
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    if rest.is_empty() {
+        Ok(checked)
+    } else {
+        Err(DecodeError { kind: Kind::Trailing, position: at(rest) })
+    }
+}
+
+/// Takes one value off `bytes`, and tells what follows it.
+fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    let (head, rest) = Head::read(bytes).ok()?;
+    let value = match head {
+        Head::Nil => Value::Nil,
+        Head::Bool(truth) => Value::Bool(truth),
+        Head::Uint(number) => Value::Uint(number),
+        Head::Int(number) => u64::try_from(number).map_or(Value::Int(number), Value::Uint),
+        Head::Float(number) => Value::Float(number),
+        Head::Raw(raw) => core::str::from_utf8(raw).map_or(Value::Bytes(raw), Value::Text),
+        Head::Bin(raw) => Value::Bytes(raw),
+        Head::Array(len) => {
+            return Some((Value::Array(Array { len, bytes: rest }), after(bytes)?));
+        }
+        Head::Map(len) => return Some((Value::Map(Map { len, bytes: rest }), after(bytes)?)),
+    };
+    Some((value, rest))
+}
+
+/// What follows the first value of `bytes`.
+fn after(bytes: &[u8]) -> Option<&[u8]> {
+    let (mut pending, mut rest) = (1u64, bytes);
+    while pending > 0 {
+        let (head, behind) = Head::read(rest).ok()?;
+        rest = behind;
+        pending = pending - 1 + head.children().map_or(0, |(count, _)| count);
+    }
+    Some(rest)
+}
+
+/// A value's first bytes: all of a scalar, only the count of an array or a map.
+enum Head<'a> {
+    Nil,
+    Bool(bool),
+    Uint(u64),
+    Int(i64),
+    Float(f64),
+    Raw(&'a [u8]),
+    Bin(&'a [u8]),
+    Array(u32),
+    Map(u32),
+}
+
+impl<'a> Head<'a> {
+    /// How many values belong to this one, and whether they are a map's keys and values.
+    fn children(&self) -> Option<(u64, bool)> {
+        match *self {
+            Head::Array(len) => Some((u64::from(len), false)),
+            Head::Map(len) => Some((2 * u64::from(len), true)),
+            _ => None,
+        }
+    }
+
+    /// Reads one head.
+    fn read(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeErrorKind> {
+        let (&first, rest) = bytes.split_first().ok_or(DecodeErrorKind::CutShort)?;
+        let mut cursor = Cursor(rest);
+        let head = match Marker::from_u8(first) {
+            Marker::Null => Head::Nil,
+            Marker::True => Head::Bool(true),
+            Marker::False => Head::Bool(false),
+            Marker::FixPos(number) => Head::Uint(u64::from(number)),
+            Marker::FixNeg(number) => Head::Int(i64::from(number)),
+            Marker::U8 => Head::Uint(u64::from(u8::from_be_bytes(cursor.array()?))),
+            Marker::U16 => Head::Uint(u64::from(u16::from_be_bytes(cursor.array()?))),
+            Marker::U32 => Head::Uint(u64::from(u32::from_be_bytes(cursor.array()?))),
+            Marker::U64 => Head::Uint(u64::from_be_bytes(cursor.array()?)),
+            Marker::I8 => Head::Int(i64::from(i8::from_be_bytes(cursor.array()?))),
+            Marker::I16 => Head::Int(i64::from(i16::from_be_bytes(cursor.array()?))),
+            Marker::I32 => Head::Int(i64::from(i32::from_be_bytes(cursor.array()?))),
+            Marker::I64 => Head::Int(i64::from_be_bytes(cursor.array()?)),
+            Marker::F32 => Head::Float(f64::from(f32::from_be_bytes(cursor.array()?))),
+            Marker::F64 => Head::Float(f64::from_be_bytes(cursor.array()?)),
+            Marker::FixStr(len) => Head::Raw(cursor.slice(u32::from(len))?),
+            Marker::Str8 => Head::Raw(cursor.sized8()?),
+            Marker::Str16 => Head::Raw(cursor.sized16()?),
+            Marker::Str32 => Head::Raw(cursor.sized32()?),
+            Marker::Bin8 => Head::Bin(cursor.sized8()?),
+            Marker::Bin16 => Head::Bin(cursor.sized16()?),
+            Marker::Bin32 => Head::Bin(cursor.sized32()?),
+            Marker::FixArray(len) => Head::Array(u32::from(len)),
+            Marker::Array16 => Head::Array(u32::from(u16::from_be_bytes(cursor.array()?))),
+            Marker::Array32 => Head::Array(u32::from_be_bytes(cursor.array()?)),
+            Marker::FixMap(len) => Head::Map(u32::from(len)),
+            Marker::Map16 => Head::Map(u32::from(u16::from_be_bytes(cursor.array()?))),
+            Marker::Map32 => Head::Map(u32::from_be_bytes(cursor.array()?)),
+            Marker::FixExt1
+            | Marker::FixExt2
+            | Marker::FixExt4
+            | Marker::FixExt8
+            | Marker::FixExt16 => {
+                return Err(DecodeErrorKind::Extension(i8::from_be_bytes(cursor.array()?)));
+            }
+            Marker::Ext8 | Marker::Ext16 | Marker::Ext32 => {
+                let width = match first {
+                    0xc7 => 1,
+                    0xc8 => 2,
+                    _ => 4,
+                };
+                cursor.slice(width)?;
+                return Err(DecodeErrorKind::Extension(i8::from_be_bytes(cursor.array()?)));
+            }
+            Marker::Reserved => return Err(DecodeErrorKind::Reserved),
+        };
+        Ok((head, cursor.0))
+    }
+}
+
+/// The bytes still to be read.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeErrorKind> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(DecodeErrorKind::CutShort)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn slice(&mut self, len: u32) -> Result<&'a [u8], DecodeErrorKind> {
+        let (slice, rest) =
+            self.0.split_at_checked(len as usize).ok_or(DecodeErrorKind::CutShort)?;
+        self.0 = rest;
+        Ok(slice)
+    }
+
+    fn sized8(&mut self) -> Result<&'a [u8], DecodeErrorKind> {
+        let len = u8::from_be_bytes(self.array()?);
+        self.slice(u32::from(len))
+    }
+
+    fn sized16(&mut self) -> Result<&'a [u8], DecodeErrorKind> {
+        let len = u16::from_be_bytes(self.array()?);
+        self.slice(u32::from(len))
+    }
+
+    fn sized32(&mut self) -> Result<&'a [u8], DecodeErrorKind> {
+        let len = u32::from_be_bytes(self.array()?);
+        self.slice(len)
+    }
+}
