@@ -1,2 +1,80 @@
-//! Tasks.
-fn main() {}
+//! The project's own commands: `cargo xtask test | lint | demo | bench`.
+//!
+//! Plain std, so that it compiles in a second or two: `cargo demo` and CI both start here.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
+
+mod bench;
+mod build;
+mod demo;
+mod floors;
+mod process;
+mod python;
+mod skips;
+mod steps;
+mod suite;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND [OPTION]
+
+commands:
+  test            everything CI runs: lint, then every test, Rust and Python
+  lint            format, clippy, docs, floors; builds no test
+  demo [--once]   a mock board, an agent and a client at work on this machine
+  bench [--check] the benchmarks, each beside its floor in the same run
+
+`cargo xtask COMMAND --help` says more.";
+
+const TEST: &str = "\
+usage: cargo xtask test
+
+Runs all that CI runs, in order, and goes on after a failure. The output of each step is kept
+in target/xtask/. Ends with a table, the skipped tests, and a line of totals; exits 1 if
+anything failed, or if a test was skipped that docs/testing.md does not list.";
+
+const LINT: &str = "\
+usage: cargo xtask lint
+
+Runs the checks of `cargo xtask test` that need no test built: format, clippy, docs, floors, the
+no_std check of proto, checksums of recorded bytes.";
+
+const DEMO: &str = "\
+usage: cargo xtask demo [--once]      (or: cargo demo)
+
+Builds and starts mock-fpga and proximity-agent on free loopback ports and walks through them
+with the proximity command. Then says how to connect from another terminal, and stays up until
+Ctrl-C. With --once it ends after the walk: status 0 if every step gave the right value, else 1.";
+
+const BENCH: &str = "\
+usage: cargo xtask bench [--check]
+
+Builds the release binaries and runs the benchmarks: pinned, interleaved, the median of five,
+each beside a floor measured in the same run. With --check it exits 1 if a gate fails.";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match *args {
+        ["test"] => suite::test(),
+        ["lint"] => suite::lint(),
+        ["demo"] => demo::run(demo::After::Stay),
+        ["demo", "--once"] => demo::run(demo::After::End),
+        ["bench"] => bench::run(&[]),
+        ["bench", "--check"] => bench::run(&["--check"]),
+        ["test", "--help" | "-h"] => help(TEST),
+        ["lint", "--help" | "-h"] => help(LINT),
+        ["demo", "--help" | "-h"] => help(DEMO),
+        ["bench", "--help" | "-h"] => help(BENCH),
+        [] | ["--help" | "-h" | "help"] => help(USAGE),
+        _ => {
+            eprintln!("xtask: cannot make sense of '{}'\n\n{USAGE}", args.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn help(text: &str) -> ExitCode {
+    println!("{text}");
+    ExitCode::SUCCESS
+}
