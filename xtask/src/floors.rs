@@ -207,7 +207,8 @@ fn without_checksum() -> Result<Vec<String>, String> {
     for folder in golden_folders() {
         let sums = read(&folder.join("SHA256SUMS"))?;
         let mut files = Vec::new();
-        collect(&folder, &mut files, &|_| true)?;
+        // The code that reads them may stand beside them.
+        collect(&folder, &mut files, &|path| path.extension().is_none_or(|e| e != "rs"))?;
         for file in files {
             let name = file.strip_prefix(&folder).unwrap_or(&file).to_string_lossy().into_owned();
             let listed =
