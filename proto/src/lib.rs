@@ -16,6 +16,7 @@ extern crate alloc;
 pub mod arg;
 pub mod call;
 pub mod fault;
+pub mod gateware;
 pub mod interface;
 pub mod json;
 pub mod katcp;
