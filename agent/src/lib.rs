@@ -1,1 +1,4 @@
 //! The agent.
+
+pub mod access;
+pub mod config;
