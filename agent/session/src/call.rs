@@ -1,0 +1,38 @@
+//! What the session knows of a call while it holds it, and while it runs.
+
+use crate::{CallId, Effect, Executed, PeerId, Uptime};
+
+/// A call without its job.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) peer: PeerId,
+    pub(crate) id: Option<CallId>,
+    pub(crate) expires: Option<Uptime>,
+    pub(crate) effect: Effect,
+    /// Its connection is gone: there is nobody to reply to.
+    pub(crate) gone: bool,
+    /// Its client took it back while it ran.
+    pub(crate) cancelled: bool,
+    /// It ran until it gave its object back.
+    pub(crate) begun: bool,
+}
+
+impl Call {
+    /// Whether it must not start, or go on, any more.
+    pub(crate) fn is_expired(&self, now: Uptime) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
+    /// What has run of it if it is dropped while it is not in hand.
+    ///
+    /// A call that waits has run in part, and how much that changed is known to its driver alone; a
+    /// read changes nothing, so it may be said not to have run, and may be repeated.
+    pub(crate) fn executed_if_dropped(&self) -> Executed {
+        if self.begun && self.effect != Effect::Read { Executed::Unknown } else { Executed::No }
+    }
+
+    /// Whether it may be dropped where it waits: nothing is left half done.
+    pub(crate) fn is_safe_to_drop(&self) -> bool {
+        self.executed_if_dropped() == Executed::No
+    }
+}
