@@ -1,0 +1,109 @@
+//! The processes that are measured.
+
+use crate::Failure;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A server process, ended when this value goes.
+pub(crate) struct Server {
+    child: Child,
+    /// What it said it listens on.
+    pub(crate) address: String,
+}
+
+impl Server {
+    /// Starts one of libzmq's floors.
+    pub(crate) fn floor(name: &str) -> Result<Self, Failure> {
+        Self::start(&std::env::current_exe()?, &["--serve", name], "ready")
+    }
+
+    /// Starts a mock board.
+    pub(crate) fn mock() -> Result<Self, Failure> {
+        Self::start::<&str>(&beside("MOCK_FPGA_BIN", "mock-fpga")?, &[], "listening")
+    }
+
+    /// Starts an agent with the objects of `config`.
+    pub(crate) fn agent(config: &Config) -> Result<Self, Failure> {
+        let serve = [OsStr::new("serve"), OsStr::new("-c"), config.path.as_os_str()];
+        Self::start(&agent_binary()?, &serve, "ready")
+    }
+
+    /// Returns its number, for what /proc tells.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Starts `program` and returns once it has said `last`.
+    fn start<S: AsRef<OsStr>>(program: &Path, args: &[S], last: &str) -> Result<Self, Failure> {
+        let mut command = Command::new(program);
+        // A floor ends when this pipe does; the others do not read it.
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = command
+            .spawn()
+            .map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+        let mut server = Self { child, address: String::new() };
+        let stdout = server.child.stdout.take().ok_or("no pipe to read from")?;
+        let mut lines = BufReader::new(stdout).lines();
+        for line in lines.by_ref() {
+            let line = line?;
+            if let Some(address) = line.strip_prefix("listening ") {
+                address.clone_into(&mut server.address);
+            }
+            if line.starts_with(last) && !server.address.is_empty() {
+                std::thread::spawn(move || lines.for_each(drop));
+                return Ok(server);
+            }
+        }
+        Err(format!("{} ended before it said '{last}'", program.display()).into())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An agent's configuration file, removed when this value goes.
+pub(crate) struct Config {
+    path: PathBuf,
+}
+
+impl Config {
+    /// Writes a configuration with a calculator `foo`, a `counter`, and a board `srbs` at `mock`.
+    pub(crate) fn new(mock: &Server) -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("proximity-bench-{}.toml", mock.pid()));
+        let port = mock.address.rsplit(':').next().unwrap_or_default();
+        let text = format!(
+            "listen = [\"tcp://127.0.0.1:0\"]\n\
+             [objects.foo]\ndriver = \"calculator\"\n\
+             [objects.counter]\ndriver = \"counter\"\n\
+             [objects.srbs]\ndriver = \"fpga\"\nhost = \"127.0.0.1\"\nport = {port}\n"
+        );
+        fs::write(&path, text)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Config {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns the agent's binary.
+pub(crate) fn agent_binary() -> Result<PathBuf, Failure> {
+    beside("PROXIMITY_AGENT_BIN", "proximity-agent")
+}
+
+/// Returns the binary that `variable` names, else the one beside our own.
+fn beside(variable: &str, name: &str) -> Result<PathBuf, Failure> {
+    match std::env::var_os(variable) {
+        Some(path) => Ok(path.into()),
+        None => Ok(std::env::current_exe()?.with_file_name(name)),
+    }
+}

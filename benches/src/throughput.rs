@@ -1,0 +1,68 @@
+//! How many calls a second many clients get in all.
+
+use crate::cores::{Client, Cores};
+use crate::report::{Gate, Report};
+use crate::requests::{Line, call};
+use crate::servers::{Config, Server};
+use crate::{Failure, ROUNDS};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// How long calls are counted in one measurement.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// Measures many clients' calls beside a bare ROUTER that sends everything back.
+pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
+    let cores = Cores::find()?;
+    // Pinned apart, the clients' core would be full first and the servers' never.
+    let floor = cores.as_client(Client::Free, || Server::floor("router"))??;
+    let mock = Server::mock()?;
+    let config = Config::new(&mock)?;
+    let agent = Server::agent(&config)?;
+    let request = call("foo", "add_two", &[2, 3]);
+    for clients in [8, 64] {
+        let mut pairs = Vec::new();
+        for _ in 0..ROUNDS {
+            let under = calls_per_second(&floor.address, &request, clients)?;
+            let ours = calls_per_second(&agent.address, &request, clients)?;
+            pairs.push((under, ours));
+        }
+        let what = format!("{clients} clients");
+        report.compare(what, "calls/s", "ROUTER echo", &pairs, Gate::AtLeast(0.95));
+    }
+    Ok(())
+}
+
+/// Counts the calls of `clients` threads over [`SPAN`], each waiting for its reply before the next.
+fn calls_per_second(address: &str, request: &[u8], clients: usize) -> Result<f64, Failure> {
+    let context = zmq::Context::new();
+    let start = Barrier::new(clients);
+    let counts: Vec<Result<u64, Failure>> = std::thread::scope(|scope| {
+        let client = || {
+            let line = Line::connect(&context, address).and_then(|mut line| {
+                line.ask(request)?;
+                Ok(line)
+            });
+            // Whoever failed waits too, or the others would wait for ever.
+            start.wait();
+            let mut line = line?;
+            let begun = Instant::now();
+            let mut count = 0;
+            while begun.elapsed() < SPAN {
+                line.ask(request)?;
+                count += 1;
+            }
+            Ok(count)
+        };
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+        threads
+            .into_iter()
+            .map(|t| t.join().unwrap_or_else(|_| Err("a client panicked".into())))
+            .collect()
+    });
+    let mut all = 0.0;
+    for count in counts {
+        all += f64::from(u32::try_from(count?)?);
+    }
+    Ok(all / SPAN.as_secs_f64())
+}
