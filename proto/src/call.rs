@@ -61,6 +61,30 @@ pub enum Op {
     ListMethods,
 }
 
+impl Op {
+    /// Those that a version 2 request can ask for.
+    pub const ALL: [Op; 6] = [Op::Call, Op::Get, Op::Set, Op::Cancel, Op::Describe, Op::Hello];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Op::Call => "call",
+            Op::Get => "get",
+            Op::Set => "set",
+            Op::Cancel => "cancel",
+            Op::Describe => "describe",
+            Op::Hello => "hello",
+            // An old client asks for it by `proc`.
+            Op::ListMethods => "list_methods",
+        }
+    }
+
+    /// The meaning of the word on the wire.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|op| op.as_str() == word)
+    }
+}
+
 /// The name of one call among all calls to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId {
@@ -273,18 +297,14 @@ impl<'a> Fields<'a> {
 
     fn op(&self) -> Result<Op, Fault> {
         // An old client has no such key; whatever it sends under that name is not for us.
-        match (self.version(), self.op) {
-            (1, _) | (_, None | Some("call")) => Ok(Op::Call),
-            (_, Some("get")) => Ok(Op::Get),
-            (_, Some("set")) => Ok(Op::Set),
-            (_, Some("cancel")) => Ok(Op::Cancel),
-            (_, Some("describe")) => Ok(Op::Describe),
-            (_, Some("hello")) => Ok(Op::Hello),
-            (_, Some(other)) => Err(Fault::value_error(format!(
-                "'op' is '{}'; this agent knows call, get, set, cancel, describe, hello",
-                other.escape_debug()
-            ))),
-        }
+        let (2, Some(word)) = (self.version(), self.op) else { return Ok(Op::Call) };
+        Op::from_word(word).ok_or_else(|| {
+            let words = Op::ALL.map(Op::as_str).join(", ");
+            Fault::value_error(format!(
+                "'op' is '{}'; this agent knows {words}",
+                word.escape_debug()
+            ))
+        })
     }
 }
 

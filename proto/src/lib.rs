@@ -17,12 +17,15 @@ pub mod arg;
 pub mod call;
 pub mod fault;
 pub mod gateware;
+pub mod hello;
 pub mod interface;
 pub mod json;
 pub mod katcp;
 pub mod limits;
+pub mod message;
 pub mod object;
 pub mod reply;
+pub mod request;
 pub mod time;
 pub mod value;
 

@@ -206,7 +206,9 @@ pub type Continuation = Box<
 ///     #[effect(write)]
 ///     pub fn open(&mut self, cx: &Context<'_>) -> Result<Later<Self, bool>, Fault> {
 ///         self.opened = true;
-///         Ok(Later::at(cx.now() + Duration::from_secs(1), |door, _cx| Ok(Later::Ready(door.opened))))
+///         Ok(Later::at(cx.now() + Duration::from_secs(1), |door: &mut Self, _| {
+///             Ok(Later::Ready(door.opened))
+///         }))
 ///     }
 /// }
 /// ```
