@@ -11,7 +11,7 @@ use std::process::Command;
 ///
 /// A text, if there is no python3 with pip, or a package cannot be had.
 pub(crate) fn environment(log: &Path) -> Result<PathBuf, String> {
-    let requirements = process::root().join("tests/requirements.txt");
+    let requirements = process::root().join("clients/python/requirements-test.txt");
     let wanted = fs::read_to_string(&requirements)
         .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
     let home = process::work_dir().join("python");
