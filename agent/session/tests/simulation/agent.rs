@@ -1,0 +1,398 @@
+//! The agent around the session under test: a router, and workers with a step between the last check
+//! and the board.
+
+use crate::{
+    client::{Answer, Body, Message, Sent},
+    record::Execution,
+    world::{Happening, MS, Time, World},
+};
+use proximity_session::{
+    Action, Effect, Event, Job, ObjectId, ObjectOptions, PeerId, Place, Request, Session, Uptime,
+};
+use std::collections::VecDeque;
+
+/// What the router hangs on a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    /// Counts the requests of a life of the agent.
+    serial: usize,
+    client: usize,
+    /// None for the request to cancel a call.
+    sent: Option<Sent>,
+    /// How often it has given its board back.
+    part: u8,
+    result: u64,
+    reply: Vec<u8>,
+}
+
+impl Job for Work {
+    fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    fn repeat(&mut self, reply: &[u8]) {
+        self.reply = reply.to_vec();
+    }
+}
+
+/// A worker's next step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// It looks at deadline and cancel flag for the last time.
+    Check,
+    /// Its bytes reach the board.
+    Touch,
+    /// The board has answered, or the driver has panicked.
+    End,
+    /// The board is open again.
+    Reopened,
+}
+
+/// A call in a worker's hand.
+#[derive(Debug)]
+struct Hand {
+    work: Work,
+    deadline: Option<Uptime>,
+    interrupted: bool,
+    /// The process was stopped between check and touch.
+    stopped: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Agent {
+    /// How often it has been started.
+    pub(crate) life: u32,
+    /// It was sent SIGSTOP, and gets SIGCONT then.
+    pub(crate) stopped_until: Time,
+    started: Time,
+    session: Option<Session<Work>>,
+    /// The object that stands for each board.
+    objects: Vec<ObjectId>,
+    /// By object.
+    slots: Vec<Slot>,
+    /// By serial: whether the request has ended.
+    ended: Vec<bool>,
+    /// What came while it was down.
+    mailbox: Vec<Message>,
+    ticks_at: Option<Time>,
+}
+
+/// What the agent knows of an object.
+#[derive(Debug)]
+struct Slot {
+    board: usize,
+    hand: Option<Hand>,
+    /// The serial of the call that was started last.
+    last: Option<usize>,
+}
+
+impl World {
+    fn uptime(&self) -> Uptime {
+        Uptime::from_micros(self.now - self.agent.started)
+    }
+
+    pub(crate) fn restart(&mut self) {
+        let mut session = Session::new(self.rng.next());
+        let queue = self.plan.queue;
+        let options = ObjectOptions { queue, ..ObjectOptions::default() };
+        let agent = &mut self.agent;
+        agent.life += 1;
+        agent.started = self.now;
+        agent.stopped_until = 0;
+        agent.objects = (0..self.plan.boards).map(|_| session.add_object(options)).collect();
+        agent.slots =
+            (0..self.plan.boards).map(|board| Slot { board, hand: None, last: None }).collect();
+        agent.ended.clear();
+        agent.ticks_at = None;
+        agent.session = Some(session);
+        for message in std::mem::take(&mut self.agent.mailbox) {
+            self.after(0, Happening::Arrive(message));
+        }
+    }
+
+    pub(crate) fn crash(&mut self) {
+        if self.agent.session.take().is_some() {
+            self.agent.slots.clear();
+            let wait = self.rng.between(MS, 500 * MS);
+            self.after(wait, Happening::Restart);
+        }
+    }
+
+    pub(crate) fn reload(&mut self) {
+        let board = self.rng.pick(self.plan.boards);
+        let Some(session) = &mut self.agent.session else { return };
+        let queue = self.plan.queue;
+        let new = session.add_object(ObjectOptions { queue, ..ObjectOptions::default() });
+        self.agent.slots.push(Slot { board, hand: None, last: None });
+        let object = std::mem::replace(&mut self.agent.objects[board], new);
+        self.feed(Event::RemoveObject { object });
+    }
+
+    pub(crate) fn arrive(&mut self, message: Message) {
+        if self.agent.session.is_none() {
+            if self.rng.chance(700) {
+                self.agent.mailbox.push(message);
+            }
+            return;
+        }
+        let Message { peer, client, body } = message;
+        let mut work = Work {
+            serial: self.agent.ended.len(),
+            client,
+            sent: None,
+            part: 0,
+            result: 0,
+            reply: Vec::new(),
+        };
+        match body {
+            Body::Hello => {
+                let now = self.uptime();
+                let epoch = self.agent.session.as_ref().map_or(0, Session::epoch);
+                self.send(Happening::Answer(client, Answer::Hello { epoch, now }));
+            }
+            Body::Cancel(id) => {
+                self.agent.ended.push(false);
+                self.feed(Event::Cancel { id, job: work });
+            }
+            Body::Call(sent) => {
+                self.agent.ended.push(false);
+                work.sent = Some(sent);
+                let object = self.agent.objects[sent.board];
+                let effect = if sent.op.writes() { Effect::Write } else { Effect::Read };
+                let quick = sent.op == crate::board::Op::ReadQuick;
+                let request = Request { quick, ..Request::new(PeerId(peer), object, effect, work) };
+                self.feed(Event::Request(if sent.old {
+                    request
+                } else {
+                    Request {
+                        id: Some(sent.id),
+                        epoch: Some(sent.epoch),
+                        expires: Some(sent.expires),
+                        ..request
+                    }
+                }));
+            }
+        }
+    }
+
+    pub(crate) fn tick(&mut self, life: u32) {
+        if life == self.agent.life {
+            self.agent.ticks_at = None;
+            self.feed(Event::Tick);
+        }
+    }
+
+    pub(crate) fn peer_gone(&mut self, life: u32, peer: u64) {
+        if life == self.agent.life {
+            self.feed(Event::PeerGone { peer: PeerId(peer) });
+        }
+    }
+
+    /// Gives the session an event, and carries out what it says.
+    pub(crate) fn feed(&mut self, event: Event<Work>) {
+        let mut events = VecDeque::from([event]);
+        let mut actions = Vec::new();
+        while let Some(event) = events.pop_front() {
+            let now = self.uptime();
+            let Some(session) = &mut self.agent.session else { return };
+            session.on(now, event, &mut actions);
+            for &object in &self.agent.objects {
+                if session.depth(object) > self.plan.queue + 1 {
+                    self.record.violate("a queue is longer than its limit");
+                }
+            }
+            for action in actions.drain(..) {
+                self.act(action, &mut events);
+            }
+        }
+        self.plan_tick();
+    }
+
+    fn plan_tick(&mut self) {
+        let Some(session) = &self.agent.session else { return };
+        let Some(wake) = session.next_wake() else { return };
+        let at = self.agent.started + u64::try_from(wake.as_micros()).unwrap_or(u64::MAX);
+        // A time that has passed is ticked at once.
+        let at = at.max(self.now);
+        if self.agent.ticks_at.is_none_or(|planned| planned > at) {
+            self.agent.ticks_at = Some(at);
+            self.after(at - self.now, Happening::Tick(self.agent.life));
+        }
+    }
+
+    fn act(&mut self, action: Action<Work>, events: &mut VecDeque<Event<Work>>) {
+        match action {
+            Action::Start { object, job, place, deadline } => {
+                self.check_start(object, &job);
+                if place == Place::Inline {
+                    let mut job = job;
+                    self.touch(object, &mut job, false);
+                    write_reply(&mut job);
+                    return events.push_front(Event::Done { object, job });
+                }
+                let hand = Hand { work: job, deadline, interrupted: false, stopped: false };
+                self.agent.slots[object.index()].hand = Some(hand);
+                self.step_after(200, object, Step::Check);
+            }
+            Action::Reply { job } => {
+                self.end(&job);
+                let (Some(sent), Ok(reply)) = (job.sent, <[u8; 16]>::try_from(&job.reply[..]))
+                else {
+                    return self.record.violate("a reply without a result");
+                };
+                let (seq, value) = reply.split_at(8);
+                let number = |bytes: &[u8]| bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b));
+                if number(seq) != sent.id.seq {
+                    self.record.violate("a reply went to another call");
+                }
+                let answer = Answer::Value { seq: sent.id.seq, value: number(value) };
+                self.send(Happening::Answer(job.client, answer));
+            }
+            Action::Refuse { job, why, executed } => {
+                self.end(&job);
+                let Some(sent) = job.sent else {
+                    return self.record.violate("a cancel request was refused");
+                };
+                let answer = Answer::Refused { seq: sent.id.seq, why, executed };
+                self.send(Happening::Answer(job.client, answer));
+            }
+            Action::Cancelled { job, .. } | Action::Forget { job } => self.end(&job),
+            Action::Interrupt { object } => match &mut self.agent.slots[object.index()].hand {
+                Some(hand) => hand.interrupted = true,
+                None => self.record.violate("interrupted what does not run"),
+            },
+            Action::Reopen { object } => self.step_after(50 * MS, object, Step::Reopened),
+            Action::Retire { object } => {
+                if self.agent.slots[object.index()].hand.is_some() {
+                    self.record.violate("retired with a call in hand");
+                }
+            }
+            Action::Drained => {
+                if self.agent.slots.iter().any(|slot| slot.hand.is_some()) {
+                    self.record.violate("drained with a call in hand");
+                }
+                self.check_ends();
+                self.crash();
+            }
+        }
+    }
+
+    /// A worker takes its next step within so many microseconds.
+    fn step_after(&mut self, most: Time, object: ObjectId, step: Step) {
+        let wait = self.rng.between(1, most);
+        self.after(wait, Happening::Worker(self.agent.life, object, step));
+    }
+
+    pub(crate) fn stopped_before_touch(&mut self, life: u32, object: ObjectId) {
+        if life == self.agent.life
+            && let Some(slot) = self.agent.slots.get_mut(object.index())
+            && let Some(hand) = &mut slot.hand
+        {
+            hand.stopped = true;
+        }
+    }
+
+    pub(crate) fn worker(&mut self, life: u32, object: ObjectId, step: Step) {
+        if life != self.agent.life || self.agent.session.is_none() {
+            return;
+        }
+        if let Step::Reopened = step {
+            let ok = self.rng.chance(800);
+            return self.feed(Event::Reopened { object, ok });
+        }
+        let now = self.uptime();
+        let Some(mut hand) = self.agent.slots[object.index()].hand.take() else {
+            return self.record.violate("a worker's step without a call in hand");
+        };
+        match step {
+            Step::Check => {
+                if hand.interrupted || hand.deadline.is_some_and(|deadline| deadline <= now) {
+                    return self.feed(Event::Lapsed { object, job: hand.work });
+                }
+                self.step_after(MS, object, Step::Touch);
+            }
+            Step::Touch => {
+                let part = hand.work.part;
+                if hand.work.sent.is_some_and(|sent| sent.op.touches_in(part)) {
+                    self.touch(object, &mut hand.work, hand.stopped);
+                }
+                let slowness = self.boards[self.agent.slots[object.index()].board].slowness;
+                self.step_after(slowness, object, Step::End);
+            }
+            Step::End | Step::Reopened => return self.worker_ends(object, hand.work),
+        }
+        self.agent.slots[object.index()].hand = Some(hand);
+    }
+
+    fn worker_ends(&mut self, object: ObjectId, mut job: Work) {
+        if self.rng.chance(10) {
+            return self.feed(Event::Panicked { object, job });
+        }
+        if job.sent.is_some_and(|sent| sent.op.waits_after(job.part)) {
+            job.part += 1;
+            let until = self.uptime() + Uptime::from_micros(self.rng.between(0, 300 * MS));
+            return self.feed(Event::Waiting { object, job, until });
+        }
+        write_reply(&mut job);
+        self.feed(Event::Done { object, job });
+    }
+
+    /// The call reaches its board.
+    fn touch(&mut self, object: ObjectId, work: &mut Work, stopped: bool) {
+        let Some(sent) = work.sent else { return };
+        let board = self.agent.slots[object.index()].board;
+        let result = self.boards[board].run(sent.op);
+        work.result = result;
+        let execution = Execution { at: self.now, board, result, stopped };
+        self.record.executions.entry(sent.id).or_default().push(execution);
+        if !sent.old && self.uptime() > sent.expires + Uptime::from_millis(5) {
+            if stopped {
+                self.record.residual += 1;
+            } else {
+                self.record.violate(format!("call {} ran after its deadline", sent.id.seq));
+            }
+        }
+    }
+
+    fn check_start(&mut self, object: ObjectId, job: &Work) {
+        if self.agent.ended[job.serial] {
+            self.record.violate("started a call that has ended");
+        }
+        let slot = &mut self.agent.slots[object.index()];
+        if slot.hand.is_some() {
+            self.record.violate("two calls in one hand");
+        }
+        if job.part > 0 {
+            return;
+        }
+        if slot.last.is_some_and(|last| last >= job.serial) {
+            self.record.violate("calls of an object started out of order");
+        }
+        slot.last = Some(job.serial);
+    }
+
+    fn end(&mut self, job: &Work) {
+        if std::mem::replace(&mut self.agent.ended[job.serial], true) {
+            self.record.violate("a request ended twice");
+        }
+    }
+
+    pub(crate) fn check_ends(&mut self) {
+        if self.agent.ended.contains(&false) {
+            self.record.violate("a request never ended");
+        }
+        if let Some(session) = &self.agent.session {
+            let stats = session.stats();
+            let ended = stats.replied + stats.forgotten + stats.refused.total();
+            if stats.requests != ended || stats.stray != 0 {
+                self.record.violate(format!("the counters do not add up: {stats:?}"));
+            }
+        }
+    }
+}
+
+fn write_reply(job: &mut Work) {
+    let seq = job.sent.map_or(0, |sent| sent.id.seq);
+    job.reply.clear();
+    job.reply.extend(seq.to_be_bytes().into_iter().chain(job.result.to_be_bytes()));
+}

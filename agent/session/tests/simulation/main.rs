@@ -1,0 +1,54 @@
+//! The session core in simulated worlds that go wrong: messages are lost and late, agents are killed,
+//! stopped, drained and reloaded, drivers panic, boards are slow.
+//!
+//! `SEEDS=1000000 cargo test --release -p proximity-session --test simulation` runs more worlds than
+//! usual, and `SEED=n` runs the one that failed.
+
+#![allow(clippy::indexing_slicing, reason = "a test may")]
+
+mod agent;
+mod board;
+mod client;
+mod plan;
+mod record;
+mod rng;
+mod world;
+
+use plan::Plan;
+use world::World;
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn nothing_runs_twice_or_late_or_without_an_answer_in_a_thousand_worlds() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(1000),
+    };
+    let (mut calls, mut residual) = (0, 0);
+    let mut outcomes = [0; 3];
+    for seed in seeds {
+        let record = World::run(seed, Plan::BAD);
+        if let Some(violation) = record.violation {
+            panic!("seed {seed}: {violation}");
+        }
+        calls += record.seen.len();
+        residual += record.residual;
+        for seen in record.seen.values() {
+            outcomes[match seen.outcome {
+                client::Outcome::Value(_) => 0,
+                client::Outcome::NotExecuted => 1,
+                client::Outcome::Unknown => 2,
+            }] += 1;
+        }
+    }
+    let [values, not_executed, unknown] = outcomes;
+    println!(
+        "{calls} calls: {values} values, {not_executed} not executed, {unknown} unknown; \
+         {residual} late by a stop before the board"
+    );
+    assert!(values > not_executed + unknown, "the worlds are so bad that they show little");
+}
