@@ -1,0 +1,363 @@
+"""Values to bytes and back, in the forms that every client since 2013 can read.
+
+Text goes out as fixstr, str16 or str32 and never as str8, bytes as bin, numbers in their smallest
+form, floats as f64, and map keys as text. Read is whatever any of those clients sends. A message
+that begins with ``{`` or a blank is JSON, with bytes as ``{"__bytes__": base64}``.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+import operator
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+
+MAX_FRAME = 32 << 20
+"""Bytes of a whole message, unless agreed otherwise."""
+
+MAX_ITEMS = 65_536
+"""Values in one message, counted through all its lists and dicts."""
+
+MAX_DEPTH = 32
+"""How deep lists and dicts may nest."""
+
+Handled = list[Any]
+"""``[handled, value]``: what encoders and decoders take and return."""
+
+_encoders: list[Callable[[Handled], Handled]] = []
+_decoders: list[Callable[[Handled], Handled]] = []
+
+_SCALARS = frozenset((int, float, bool, type(None), str))
+_JSON_FIRST = b"{ \t\r\n"
+_TIME_FORMAT = "%Y%m%dT%H:%M:%S.%f"
+_JSON_ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def add_custom_encoding(
+    encoder: Callable[[Handled], Handled], decoder: Callable[[Handled], Handled]
+) -> None:
+    """Teaches this process to send and receive a class of its own.
+
+    Both take and return a list ``[handled, value]``. They leave it as it is where ``handled`` is
+    true already or the value is none of theirs; else they set ``handled`` and replace the value.
+
+    encoder: sees every value that has no form on the wire; makes it one that has
+    decoder: sees every dict that arrives; makes it the value it stands for
+    """
+    _encoders.append(encoder)
+    _decoders.append(decoder)
+
+
+def remove_custom_encoding(
+    encoder: Callable[[Handled], Handled], decoder: Callable[[Handled], Handled]
+) -> None:
+    """Takes back what `add_custom_encoding` did."""
+    _encoders.remove(encoder)
+    _decoders.remove(decoder)
+
+
+class Packer:
+    """Writes values. For one thread at a time."""
+
+    def __init__(self) -> None:
+        # Without bin types msgpack writes text just as the wire wants it; bytes are left to us.
+        self._flat: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=False).pack
+
+    def pack(self, value: Any, depth: int = 0) -> bytes:
+        """Gives `value` as MessagePack.
+
+        Raises TypeError for what has no form on the wire, ValueError for what is beyond its limits.
+        """
+        kind = type(value)
+        if kind in _SCALARS:
+            return self._number(value) if kind is int else self._flat(value)
+        if kind is bytes:
+            return _head(len(value), (0xC4, 0xC5, 0xC6)) + bytes(value)
+        if kind is list or kind is tuple:
+            if _SCALARS.issuperset(map(type, value)):
+                return self._flat_list(value)
+            _descend(depth)
+            parts = [_head(len(value), (0xDC, 0xDD), 0x90)]
+            parts += [self.pack(item, depth + 1) for item in value]
+            return b"".join(parts)
+        if kind is dict:
+            return self._dict(value, depth)
+        return self.pack(plain(value), depth)
+
+    def _number(self, value: int) -> bytes:
+        try:
+            return self._flat(value)
+        except OverflowError:
+            raise ValueError(f"{_short(value)} does not fit in 64 bits") from None
+
+    def _flat_list(self, value: Any) -> bytes:
+        try:
+            return self._flat(value)
+        except OverflowError:
+            raise ValueError("a number in the list does not fit in 64 bits") from None
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> bytes:
+        _descend(depth)
+        parts = [_head(len(value), (0xDE, 0xDF), 0x80)]
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError(f"dict key {_short(key)} is no text; the wire has text keys only")
+            parts.append(self._flat(str.__str__(key)))
+            parts.append(self.pack(item, depth + 1))
+        return b"".join(parts)
+
+
+def _head(count: int, markers: tuple[int, ...], fix: int | None = None) -> bytes:
+    """The head of a bin, list or dict: the smallest form that holds `count`."""
+    if fix is not None:
+        if count < 16:
+            return bytes((fix | count,))
+        return struct.pack(">BH" if count < 1 << 16 else ">BI", markers[count >= 1 << 16], count)
+    if count < 1 << 8:
+        return struct.pack(">BB", markers[0], count)
+    if count < 1 << 16:
+        return struct.pack(">BH", markers[1], count)
+    return struct.pack(">BI", markers[2], count)
+
+
+def _descend(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise ValueError(f"lists and dicts nest deeper than {MAX_DEPTH}")
+
+
+def plain(value: Any) -> Any:
+    """Gives the value of a kind the wire has that stands for `value`, one level deep.
+
+    Raises TypeError where there is none.
+    """
+    if isinstance(value, datetime.datetime):
+        return {"__datetime__": True, "as_str": value.strftime(_TIME_FORMAT)}
+    if isinstance(value, datetime.timedelta):
+        return {"__timedelta__": True, "total_seconds": value.total_seconds()}
+    handled: Handled = [False, value]
+    for encoder in _encoders:
+        handled = encoder(handled)
+    if handled[0] and handled[1] is not value:
+        return handled[1]
+    # Subclasses of the plain kinds: IntEnum, namedtuple, defaultdict, ...
+    if isinstance(value, str):
+        return str.__str__(value)
+    kinds: tuple[Any, ...] = (int, float, bytes)
+    for kind in kinds:
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (dict, Mapping)):
+        return dict(value)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        return value.item()  # a numpy number
+    if hasattr(value, "__index__"):
+        return operator.index(value)
+    try:
+        return memoryview(value).tobytes()  # bytearray, numpy array, array.array, mmap
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{type(value).__module__}.{type(value).__qualname__} has no form on the wire; "
+            "add_custom_encoding() can give it one"
+        ) from None
+
+
+def decoded(value: dict[Any, Any]) -> Any:
+    """Gives what a dict that arrived stands for: itself, a time, or what a user's decoder makes."""
+    if "__datetime__" in value or "__timedelta__" in value:
+        return _time(value)
+    if not _decoders:
+        return value
+    handled: Handled = [False, value]
+    for decoder in _decoders:
+        handled = decoder(handled)
+    return handled[1]
+
+
+def _time(value: dict[Any, Any]) -> Any:
+    try:
+        if "__datetime__" in value:
+            return datetime.datetime.strptime(_text(value["as_str"]), _TIME_FORMAT)
+        return datetime.timedelta(seconds=value["total_seconds"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return value  # it only looks like a time
+
+
+class OddKeyError(TypeError):
+    """A dict with a key that is no text."""
+
+
+def _decoded_strictly(pairs: list[tuple[Any, Any]]) -> Any:
+    """As `decoded`, for requests: keys may be bytes that are text, and nothing else."""
+    value = {key if type(key) is str else _key(key): item for key, item in pairs}
+    if len(value) != len(pairs):
+        raise ValueError("a dict in the request has a key twice")
+    return decoded(value)
+
+
+def _no_extension(code: int, data: bytes) -> Any:
+    raise ValueError(f"the wire has no extension types; the request has one of type {code}")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if isinstance(key, bytes):
+        return key.decode()
+    raise OddKeyError(f"a dict in the request has the key {_short(key)}, which is no text")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def unpack(data: bytes | memoryview) -> Any:
+    """Reads one MessagePack value that a server sent."""
+    return _unpack(data, object_hook=decoded)
+
+
+def unpack_request(data: bytes) -> Any:
+    """Reads one MessagePack value that anybody sent.
+
+    Raises OddKeyError for a dict with keys that are no text, else ValueError for bytes that are no
+    value, or beyond the limits.
+    """
+    # Every value has at least one byte, so that a small message cannot hold too many.
+    if len(data) > MAX_ITEMS:
+        _check(data)
+    try:
+        return _unpack(data, object_pairs_hook=_decoded_strictly, ext_hook=_no_extension)
+    except OddKeyError:
+        raise
+    except Exception as error:  # msgpack has many, and so have decoders
+        raise ValueError(
+            f"not a MessagePack value: {str(error) or type(error).__name__}"
+        ) from error
+
+
+def _unpack(data: bytes | memoryview, **options: Any) -> Any:
+    try:
+        return msgpack.unpackb(data, strict_map_key=False, **options)
+    except UnicodeDecodeError:
+        # Text that is no UTF-8 is what Python 2 calls str and we call bytes.
+        options["unicode_errors"] = "surrogateescape"
+        return _unescaped(msgpack.unpackb(data, strict_map_key=False, **options))
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode(errors="surrogateescape")
+    elif isinstance(value, list):
+        return [_unescaped(item) for item in value]
+    elif isinstance(value, dict):
+        return {key: _unescaped(item) for key, item in value.items()}
+    return value
+
+
+# Bytes of the length, of the value behind it, and lists in it: by first byte.
+_LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
+_FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
+_FIXED.update({0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8})
+_NESTING = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
+
+
+def _check(data: bytes) -> None:
+    """Walks over a large message and raises ValueError where it holds too many values.
+
+    The values of hostile bytes take a hundred times their room once they are Python's.
+    """
+    position, left, items = 0, [1], 0
+    while left:
+        if left[-1] == 0:
+            left.pop()
+            continue
+        left[-1] -= 1
+        items += 1
+        if items > MAX_ITEMS:
+            raise ValueError(f"the message has more than {MAX_ITEMS} values")
+        if position >= len(data):
+            raise ValueError("the message ends in the middle of a value")
+        marker = data[position]
+        position += 1
+        if marker < 0x80 or marker >= 0xE0:
+            continue
+        if marker < 0xA0:
+            left.append((marker & 15) * (2 if marker < 0x90 else 1))
+        elif marker < 0xC0:
+            position += marker & 31
+        elif marker in _FIXED:
+            position += _FIXED[marker]
+        elif marker in _LENGTHS:
+            end = position + _LENGTHS[marker]
+            position = end + int.from_bytes(data[position:end], "big")
+        elif marker in _NESTING:
+            width, each = _NESTING[marker]
+            left.append(int.from_bytes(data[position : position + width], "big") * each)
+            position += width
+        else:
+            raise ValueError(f"the wire has no values of the kind {marker:#04x}")
+        if len(left) > MAX_DEPTH + 1:
+            raise ValueError(f"lists and dicts nest deeper than {MAX_DEPTH}")
+
+
+def is_json(data: bytes) -> bool:
+    """Whether a message is JSON: no MessagePack map begins with these bytes."""
+    return data[:1] in _JSON_FIRST and data != b""
+
+
+def from_json(data: bytes) -> Any:
+    """Reads a request in JSON. Raises ValueError for what is none."""
+    try:
+        return json.loads(data, object_hook=_from_json_dict)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not a request in JSON: {error}") from error
+
+
+def _from_json_dict(value: dict[str, Any]) -> Any:
+    if len(value) == 1:
+        if "__bytes__" in value:
+            return base64.b64decode(value["__bytes__"], validate=True)
+        if "__float__" in value:
+            return _JSON_ODD[value["__float__"]]
+    return decoded(value)
+
+
+def to_json(value: Any) -> bytes:
+    """Gives `value` as JSON text; raises as `Packer.pack`."""
+    return json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False).encode()
+
+
+def jsonable(value: Any, depth: int = 0) -> Any:
+    """Gives `value` in the JSON dialect, before it is text."""
+    kind = type(value)
+    if kind is float and not math.isfinite(value):
+        return {"__float__": str(value)}
+    if kind in _SCALARS:
+        return value
+    if kind is bytes:
+        return {"__bytes__": base64.b64encode(value).decode()}
+    if kind is list or kind is tuple:
+        _descend(depth)
+        return [jsonable(item, depth + 1) for item in value]
+    if kind is dict:
+        _descend(depth)
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"dict key {_short(key)} is no text; the wire has text keys only")
+        return {str.__str__(key): jsonable(item, depth + 1) for key, item in value.items()}
+    return jsonable(plain(value), depth)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,310 @@
+"""The same for asyncio, and what `Proxy.call_async` runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from . import _codec, client
+from ._session import (
+    DEFAULT_TIMEOUT,
+    HELLO,
+    Session,
+    Target,
+    is_answer,
+    may_retry,
+    positive,
+)
+from .interface import Interface, Method
+
+
+class _Call:
+    """A request on its way."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.sent = False
+        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+
+class _Channel:
+    """One socket to an agent that any number of calls of one event loop share."""
+
+    def __init__(self, context: zmq.Context[Any], session: Session) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.packer = _codec.Packer()
+        self.waiting: dict[int, _Call] = {}
+        self._session = session
+        asynchronous: Any = zmq.asyncio.Context.shadow(context.underlying)
+        self._socket = client.dealer(asynchronous, session.url)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._socket.connect(session.url)
+        self._tasks = [self.loop.create_task(self._read()), self.loop.create_task(self._watch())]
+
+    async def exchange(
+        self, target: Target, number: int, data: bytes, began: float, end: float
+    ) -> Any:
+        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest."""
+        call = self.waiting[number] = _Call(target)
+        try:
+            sending = asyncio.ensure_future(self._socket.send_multipart([b"", data]))
+            await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
+            if not sending.done():
+                sending.cancel()
+                raise self._session.not_sent(target, end - began)
+            sending.result()
+            call.sent = True
+            await asyncio.wait({call.reply}, timeout=max(0.0, end - time.monotonic()))
+            if not call.reply.done():
+                raise self._session.not_answered(target, end - began)
+            return call.reply.result()
+        except asyncio.CancelledError:
+            if call.sent:
+                self._take_back(number)
+            else:
+                sending.cancel()
+            raise
+        finally:
+            del self.waiting[number]
+
+    def _take_back(self, number: int) -> None:
+        """Tells the agent not to begin with what nobody waits for."""
+        data = self._session.cancel(self.packer, number, time.monotonic() + 1)
+        telling = self._socket.send_multipart([b"", data], zmq.DONTWAIT)
+        telling.add_done_callback(lambda told: told.cancelled() or told.exception())
+
+    async def _read(self) -> None:
+        while True:
+            frames = await self._socket.recv_multipart(copy=False)
+            with contextlib.suppress(ValueError):  # the call that it was for runs out of time
+                self._arrived(_codec.unpack(frames[-1].buffer))
+
+    def _arrived(self, reply: Any) -> None:
+        identity = reply.get("id") if isinstance(reply, dict) else None
+        # What has no id can only be for the call that waits longest.
+        number = identity[1] if identity else next(iter(self.waiting), 0)
+        call = self.waiting.get(number)
+        if call is not None and is_answer(reply, number) and not call.reply.done():
+            call.reply.set_result(reply)
+
+    async def _watch(self) -> None:
+        while True:
+            await self._monitor.recv_multipart()
+            for call in self.waiting.values():
+                if call.sent and not call.reply.done():
+                    call.reply.set_exception(self._session.lost(call.target))
+
+    def close(self) -> None:
+        """Closes the socket; calls under way end as if the connection broke."""
+        for task in self._tasks:
+            task.cancel()
+        for call in self.waiting.values():
+            if not call.reply.done():
+                call.reply.set_exception(self._session.lost(call.target))
+        self._socket.close()
+
+
+class AsyncLink:
+    """A client's way to one agent, for asyncio."""
+
+    def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
+        self.session = Session(client.address(url))
+        self.closed = False
+        self._context = context or zmq.Context.instance()
+        self._channel: _Channel | None = None
+
+    def channel(self) -> _Channel:
+        """Gives the connection that belongs to the running event loop."""
+        channel = self._channel
+        if channel is None or channel.loop is not asyncio.get_running_loop():
+            channel = self._channel = _Channel(self._context, self.session)
+        return channel
+
+    async def call(
+        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+    ) -> Any:
+        """Makes one call; gives its value or raises what came of it, within `timeout` seconds."""
+        began = time.monotonic()
+        end = began + timeout
+        session, channel = self.session, self.channel()
+        while True:
+            if time.monotonic() >= session.fresh_until:
+                await self._hello(channel, began, end)
+            number, data = session.request(channel.packer, target, args, kwargs, end)
+            reply = await channel.exchange(target, number, data, began, end)
+            if "ok" in reply:
+                return reply["ok"]
+            failure = session.failure(reply, target)
+            if not may_retry(failure, end):
+                raise failure
+            session.fresh_until = 0.0
+
+    async def _hello(self, channel: _Channel, began: float, end: float) -> None:
+        number, data = self.session.hello(channel.packer)
+        reply = await channel.exchange(HELLO, number, data, began, end)
+        self.session.greet(reply, time.monotonic())
+
+    async def greet(self, timeout: float) -> Session:
+        """Says hello now; gives the session."""
+        began = time.monotonic()
+        await self._hello(self.channel(), began, began + timeout)
+        return self.session
+
+    def close(self) -> None:
+        """Closes the connection. A later call opens another."""
+        self.closed = True
+        channel, self._channel = self._channel, None
+        if channel is not None and not channel.loop.is_closed():
+            channel.close()
+
+
+class AsyncProxy:
+    """An object of an agent for asyncio: its methods are coroutines.
+
+    ::
+
+        async with AsyncProxy("tcp://colossus:5555", "srbs") as srbs:
+            print(await srbs.read_uint("sys_clkcounter"))
+
+    Entering the block, or `connect`, fetches the interface: from then on methods have signatures
+    and documentation and nested objects are there. Without that, any name is taken for a method.
+    Attributes are read and set with `get` and `set`.
+
+    agent: the agent's address
+    name: the object's name
+    timeout: seconds that a call may take
+    """
+
+    def __init__(self, agent: str | AsyncLink, name: str, timeout: float | None = None) -> None:
+        self._link = AsyncLink(agent) if isinstance(agent, str) else agent
+        self._name = name
+        self._timeout = positive(timeout, DEFAULT_TIMEOUT)
+        self._interface: Interface | None = None
+        self._remote: frozenset[str] = frozenset()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"'AsyncProxy' object has no attribute '{name}'")
+        if self._interface is None:
+            return self._function(Method({"name": name}))
+        raise AttributeError(f"'{self._name}' has no '{name}'")
+
+    def _function(self, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
+        link, target, usual = self._link, Target("call", self._name, method.name), self._timeout
+        options = frozenset(("timeout", "dtype")) - method.parameters
+
+        async def remote(*args: Any, **kwargs: Any) -> Any:
+            given = {name: kwargs.pop(name) for name in options if name in kwargs}
+            timeout = positive(given.get("timeout"), usual)
+            value = await link.call(target, args, kwargs, timeout)
+            return client.array(value, given["dtype"]) if "dtype" in given else value
+
+        method.dress(remote, self._name)
+        return remote
+
+    async def connect(self) -> AsyncProxy:
+        """Fetches the interface, again where it may have changed; gives the proxy."""
+        inside = self._name + "."
+        objects = (await self._link.greet(self._timeout)).objects
+        nested = {name[len(inside) :].split(".")[0] for name in objects if name.startswith(inside)}
+        text = "{}"
+        if self._name in objects or not nested:
+            describe = Target("describe", self._name)
+            text = await self._link.call(describe, (), {}, self._timeout)
+        interface = Interface(text)
+        for name in self._remote:
+            self.__dict__.pop(name, None)
+        members: dict[str, Any] = {
+            part: AsyncProxy(self._link, inside + part, self._timeout) for part in nested
+        }
+        for method in interface.methods.values():
+            members[method.name] = self._function(method)
+        self.__dict__.update(members, _remote=frozenset(members), _interface=interface)
+        return self
+
+    async def get(self, attribute: str) -> Any:
+        """Reads an attribute."""
+        return await self._link.call(Target("get", self._name, attribute), (), {}, self._timeout)
+
+    async def set(self, attribute: str, value: Any) -> None:
+        """Sets an attribute."""
+        target = Target("set", self._name, attribute)
+        await self._link.call(target, (value,), {}, self._timeout)
+
+    def with_timeout(self, timeout: float) -> AsyncProxy:
+        """Gives the same object with another time limit, in seconds, for each of its calls."""
+        return AsyncProxy(self._link, self._name, timeout)
+
+    def close(self) -> None:
+        """Closes the connection to the agent. Using the proxy again opens another."""
+        self._link.close()
+
+    def __dir__(self) -> list[str]:
+        return sorted({*self._remote, "close", "connect", "get", "set", "with_timeout"})
+
+    async def __aenter__(self) -> AsyncProxy:
+        return await AsyncProxy.connect(self)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        AsyncProxy.close(self)
+
+    def __repr__(self) -> str:
+        return f"<AsyncProxy '{self._name}' at {self._link.session.url}>"
+
+
+# The event loop behind call_async and broadcast: one thread, started when first asked for.
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+_async_links: weakref.WeakKeyDictionary[client.Link, AsyncLink] = weakref.WeakKeyDictionary()
+
+
+def _after_fork() -> None:
+    global _loop, _lock
+    _loop, _lock = None, threading.Lock()
+    _async_links.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _background() -> asyncio.AbstractEventLoop:
+    global _loop
+    if _loop is None:
+        _loop = asyncio.new_event_loop()
+        threading.Thread(target=_loop.run_forever, name="proximity", daemon=True).start()
+    return _loop
+
+
+def submit(
+    link: client.Link,
+    target: Target,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    timeout: float,
+) -> concurrent.futures.Future[Any]:
+    """Begins a call that runs beside the caller; gives its future."""
+    with _lock:
+        loop = _background()
+        beside = _async_links.get(link)
+        if beside is None or beside.closed:
+            beside = _async_links[link] = AsyncLink(link.url, link.context)
+            # Outlives neither its link nor the link's close().
+            closing = beside.close
+            link.closers.append(lambda: loop.call_soon_threadsafe(closing))
+    return asyncio.run_coroutine_threadsafe(beside.call(target, args, kwargs, timeout), loop)

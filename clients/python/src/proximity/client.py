@@ -1,0 +1,606 @@
+"""Agents and their objects, as if they were local."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import difflib
+import html
+import math
+import os
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import zmq
+
+from . import _codec
+from ._session import (
+    DEFAULT_TIMEOUT,
+    HELLO,
+    RECONNECT_FIRST_MS,
+    RECONNECT_MOST_MS,
+    Session,
+    Target,
+    is_answer,
+    may_retry,
+    positive,
+)
+from .errors import CallError, OutcomeUnknown, RemoteError, call_error
+from .interface import Interface, Method
+
+if TYPE_CHECKING:
+    from .many import Batch
+
+# How long a wait goes on before it is looked whether the connection still stands.
+_SLICE_S = 0.1
+# A connection unused for longer may have broken and come back meanwhile.
+_QUIET_S = 0.001
+# Connections kept for the next call; more are made where more threads call at once.
+_KEPT = 8
+# Seconds that looking around (Tab, a name that may be new) may wait for an agent that is away.
+_LOOK_S = 1.0
+# Milliseconds that a cancelled call's word to the agent may take after the connection is closed.
+_CANCEL_LINGER_MS = 200
+
+_NO_KWARGS: dict[str, Any] = {}
+
+
+def address(url: str) -> str:
+    """Gives the whole of an address of which only the host may have been told."""
+    if "://" not in url:
+        url = f"tcp://{url}" if re.search(r":\d+$", url) else f"tcp://{url}:5555"
+    if not re.match(r"tcp://.+:\d+$|(ipc|inproc)://.+$", url):
+        raise ValueError(f"'{url}' is no address; it must be like tcp://host:5555 or ipc:///path")
+    return url
+
+
+def dealer(context: Any, url: str) -> Any:
+    """Makes a socket as the agent expects it of a client; connecting is left to it."""
+    socket = context.socket(zmq.DEALER)
+    socket.setsockopt(zmq.LINGER, 0)
+    # A request waits here, not in a queue from which it could be delivered after we gave it up.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_FIRST_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+    socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
+    return socket
+
+
+class Connection:
+    """One socket to an agent, in the hands of one call at a time."""
+
+    def __init__(self, context: zmq.Context[Any], url: str) -> None:
+        self.packer = _codec.Packer()
+        self.used = 0.0
+        self.socket: zmq.Socket[bytes] = dealer(context, url)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._sent = 0
+        self.socket.connect(url)
+
+    def exchange(
+        self, session: Session, target: Target, number: int, data: bytes, began: float, end: float
+    ) -> Any:
+        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest."""
+        if began - self.used > _QUIET_S:
+            self.forget_breaks()
+        self.send(session, target, data, began, end)
+        self._sent = number
+        while True:
+            reply = self.receive(session, target, began, end)
+            if is_answer(reply, number):
+                self._sent = 0
+                self.used = time.monotonic()
+                return reply
+
+    def send(self, session: Session, target: Target, data: bytes, began: float, end: float) -> None:
+        """Sends one request, as soon as there is a connection to send it on."""
+        socket = self.socket
+        while True:
+            try:
+                socket.send(b"", zmq.SNDMORE | zmq.DONTWAIT)
+                break
+            except zmq.Again:
+                left = end - time.monotonic()
+                if left <= 0 or not socket.poll(_ms(left), zmq.POLLOUT):
+                    raise session.not_sent(target, end - began) from None
+                self.forget_breaks()
+        socket.send(data, 0, len(data) < 1 << 16)
+
+    def receive(self, session: Session, target: Target, began: float, end: float) -> Any:
+        """Gives the next message, whatever it is."""
+        socket = self.socket
+        if end - began < _SLICE_S:
+            self._wait(session, target, began, end)
+        while True:
+            with contextlib.suppress(zmq.Again):
+                first = socket.recv()
+                break
+            self._wait(session, target, began, end)
+        # Behind the empty delimiter; large replies are not copied once more.
+        data = socket.recv(copy=False).buffer if first == b"" else first
+        try:
+            return _codec.unpack(data)
+        except ValueError as error:
+            raise call_error(
+                OutcomeUnknown,
+                f"{target}: the reply of {session.url} is no MessagePack",
+                detail=[str(error)],
+            ) from error
+
+    def _wait(self, session: Session, target: Target, began: float, end: float) -> None:
+        """Waits for a message, the end of the time or of the connection."""
+        poller = zmq.Poller()
+        poller.register(self.socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        left = end - time.monotonic()
+        ready = dict(poller.poll(_ms(left))) if left > 0 else {}
+        # What was answered before the connection broke counts.
+        if self.socket in ready or self.socket.poll(0):
+            return
+        if not ready:
+            raise session.not_answered(target, end - began)
+        self.forget_breaks()
+        raise session.lost(target)
+
+    def forget_breaks(self) -> None:
+        """Forgets how often the connection broke up to now: no call was under way."""
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._monitor.recv_multipart(zmq.DONTWAIT)
+
+    def abandon(self, session: Session) -> None:
+        """Closes the connection, telling the agent not to begin with what nobody waits for."""
+        if self._sent:
+            data = session.cancel(self.packer, self._sent, time.monotonic() + 1)
+            with contextlib.suppress(zmq.ZMQError):
+                self.socket.send_multipart([b"", data], zmq.DONTWAIT)
+                self.socket.setsockopt(zmq.LINGER, _CANCEL_LINGER_MS)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self.socket.close()
+
+
+# Sockets of a process before it forked: its child must neither use nor close them.
+_inherited: list[Connection] = []
+_links: weakref.WeakSet[Link] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for link in _links:
+        link.begin_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class Link:
+    """A client's way to one agent: a session, and a connection for each call that is under way.
+
+    So any thread may call at any time, and a call costs no hop to another thread.
+    """
+
+    def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
+        self.url = address(url)
+        self.session = Session(self.url)
+        self.state = "not yet reached"
+        self.proxies: weakref.WeakSet[Proxy] = weakref.WeakSet()
+        self._context = context
+        self._idle: list[Connection] = []
+        self.closers: list[Callable[[], object]] = []
+        weakref.finalize(self, _close_all, self._idle, self.closers)
+        _links.add(self)
+
+    @property
+    def context(self) -> zmq.Context[Any]:
+        """The ZeroMQ context of this process."""
+        return self._context or zmq.Context.instance()
+
+    def call(
+        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+    ) -> Any:
+        """Makes one call; gives its value or raises what came of it, within `timeout` seconds."""
+        began = time.monotonic()
+        end = began + timeout
+        session = self.session
+        while True:
+            connection = self.take()
+            try:
+                if began >= session.fresh_until:
+                    self.hello(connection, began, end)
+                number, data = session.request(connection.packer, target, args, kwargs, end)
+                reply = connection.exchange(session, target, number, data, began, end)
+            except BaseException as error:
+                self.give_up(connection, error)
+                raise
+            self.give_back(connection)
+            if "ok" in reply:
+                return reply["ok"]
+            failure = session.failure(reply, target)
+            if not may_retry(failure, end):
+                raise failure
+            session.fresh_until = -math.inf
+
+    def take(self) -> Connection:
+        """Gives a connection that nobody else uses."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Connection(self.context, self.url)
+
+    def give_back(self, connection: Connection) -> None:
+        """Takes a connection back on which nothing is under way."""
+        if len(self._idle) < _KEPT:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def give_up(self, connection: Connection, error: BaseException) -> None:
+        """Drops a connection on which something went wrong."""
+        if isinstance(error, CallError) and error.reason is None:
+            self.state = "not reachable"
+        connection.abandon(self.session)
+
+    def hello(self, connection: Connection, began: float, end: float) -> None:
+        """Learns the agent's epoch, clock, limits and objects."""
+        number, data = self.session.hello(connection.packer)
+        reply = connection.exchange(self.session, HELLO, number, data, began, end)
+        self.session.greet(reply, time.monotonic())
+        self.state = "connected"
+        for proxy in list(self.proxies):
+            proxy._forget_if_changed(self.session.objects)
+
+    def greet(self, timeout: float) -> Session:
+        """Says hello now; gives the session."""
+        began = time.monotonic()
+        connection = self.take()
+        try:
+            self.hello(connection, began, began + timeout)
+        except BaseException as error:
+            self.give_up(connection, error)
+            raise
+        self.give_back(connection)
+        return self.session
+
+    def describe(self, name: str, timeout: float) -> Interface:
+        """Gives the interface of an object."""
+        return Interface(self.call(Target("describe", name), (), _NO_KWARGS, timeout))
+
+    def close(self) -> None:
+        """Closes the connections that are not in use; a later call opens another."""
+        _close_all(self._idle, self.closers)
+        self.state = "closed"
+
+    def begin_anew(self) -> None:
+        """Forgets, in a forked child, what belongs to its parent."""
+        _inherited.extend(self._idle)
+        self._idle.clear()
+        self.closers.clear()
+        self._context = None
+        self.session.begin()
+
+
+def _close_all(connections: list[Connection], closers: list[Callable[[], object]]) -> None:
+    while connections:
+        connections.pop().close()
+    while closers:
+        closers.pop()()
+
+
+def _ms(seconds: float) -> int:
+    # Rounded up: a wait that ends early would only begin again.
+    return max(1, int(seconds * 1000 + 0.999))
+
+
+class Proxy:
+    """An object of an agent, as if it were local.
+
+    Its methods are Python functions with the object's own signatures and documentation, its
+    attributes are read and set as attributes, and objects with dotted names are found inside it.
+    Making a proxy waits for nothing; the first use does. An agent that restarts is found again, and
+    an interface that has changed is taken over.
+
+    Every method also takes ``timeout=``, seconds for this one call, and ``dtype=``, the kind of
+    numpy array to make of the bytes that it returns, unless it has a parameter of that name itself.
+
+    A method or nested object with the name of one below hides it; ``Proxy.batch(obj)`` finds it.
+
+    agent: the agent's address, as ``tcp://host:5555`` or only ``host``, or an `Agent`
+    name: the object's name
+    timeout: seconds that a call may take
+    """
+
+    _interface: Interface | None
+
+    def __init__(self, agent: str | Agent | Link, name: str, timeout: float | None = None) -> None:
+        if isinstance(agent, str):
+            agent = Link(agent)
+        link = agent._link if isinstance(agent, Agent) else agent
+        self.__dict__.update(
+            _link=link,
+            _name=name,
+            _timeout=positive(timeout, DEFAULT_TIMEOUT),
+            _lock=threading.RLock(),
+            _interface=None,
+            _remote=frozenset(),
+        )
+        link.proxies.add(self)
+
+    # What the object itself has.
+
+    def __getattr__(self, name: str) -> Any:
+        # IPython, copy and pickle look for many of these, and no object publishes one.
+        if name.startswith("_"):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        interface = self._load(self._timeout)
+        if name in interface.attributes:
+            return self._link.call(Target("get", self._name, name), (), _NO_KWARGS, self._timeout)
+        if name not in self._remote:
+            # It may be new. An agent that is away has to be no reason to wait for long.
+            with contextlib.suppress(CallError):
+                self._link.greet(min(self._timeout, _LOOK_S))
+                if self._interface is None:
+                    return getattr(self, name)
+            raise AttributeError(self._no_such(name))
+        return self.__dict__[name]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise AttributeError(f"a proxy keeps no attributes of its own: '{name}'")
+        attribute = self._load(self._timeout).attributes.get(name)
+        if attribute is None:
+            raise AttributeError(self._no_such(name))
+        self._link.call(Target("set", self._name, name), (value,), _NO_KWARGS, self._timeout)
+
+    def __dir__(self) -> list[str]:
+        with contextlib.suppress(CallError, RemoteError):
+            interface = self._load(min(self._timeout, _LOOK_S))
+            return sorted({*self._remote, *interface.attributes})
+        return []
+
+    def _load(self, timeout: float) -> Interface:
+        """Gives the interface, after fetching it where it is not known."""
+        interface = self._interface
+        if interface is not None:
+            return interface
+        with self._lock:
+            if self._interface is None:
+                self._build(timeout)
+            assert self._interface is not None
+            return self._interface
+
+    def _build(self, timeout: float) -> None:
+        """Fetches the interface and makes functions of it."""
+        began = time.monotonic()
+        link, name = self._link, self._name
+        if not link.session.objects:
+            link.greet(timeout)
+        inside = name + "."
+        nested = {
+            known[len(inside) :].split(".")[0]
+            for known in link.session.objects
+            if known.startswith(inside)
+        }
+        if nested and name not in link.session.objects:
+            interface = Interface("{}")  # no object, but the common part of some names
+        else:
+            left = max(0.001, timeout - (time.monotonic() - began))
+            interface = link.describe(name, left)
+        members: dict[str, Any] = {
+            part: Proxy(link, inside + part, self._timeout) for part in nested
+        }
+        for method in interface.methods.values():
+            members[method.name] = self._function(method)
+        for attribute in interface.attributes:
+            members.pop(attribute, None)
+        self.__dict__.update(members, _remote=frozenset(members), _interface=interface)
+
+    def _function(self, method: Method) -> Callable[..., Any]:
+        """Makes the function that calls `method`."""
+        link, target, usual = self._link, Target("call", self._name, method.name), self._timeout
+        options = frozenset(("timeout", "dtype")) - method.parameters
+
+        def remote(*args: Any, **kwargs: Any) -> Any:
+            if not kwargs:
+                return link.call(target, args, kwargs, usual)
+            given = {name: kwargs.pop(name) for name in options if name in kwargs}
+            timeout = positive(given.get("timeout"), usual)
+            value = link.call(target, args, kwargs, timeout)
+            return array(value, given["dtype"]) if "dtype" in given else value
+
+        remote.__dict__["_target"] = target
+        return method.dress(remote, self._name)
+
+    def _forget_if_changed(self, objects: Mapping[str, int]) -> None:
+        """Drops an interface that is not the agent's any more; the next use fetches the new one."""
+        interface = self._interface
+        if interface is None or (interface.described and objects.get(self._name) == interface.hash):
+            return
+        with self._lock:
+            for name in self._remote:
+                self.__dict__.pop(name, None)
+            self.__dict__.update(_interface=None, _remote=frozenset())
+
+    def _no_such(self, name: str) -> str:
+        known = dir(self)
+        near = difflib.get_close_matches(name, known, 1)
+        if near:
+            return f"'{self._name}' has no '{name}'; did you mean '{near[0]}'?"
+        few = f"; it has: {', '.join(known)}" if 0 < len(known) <= 12 else ""
+        return f"'{self._name}' has no '{name}'{few}"
+
+    # What the proxy adds.
+
+    def with_timeout(self, timeout: float) -> Proxy:
+        """Gives the same object with another time limit, in seconds, for each of its calls."""
+        return Proxy(self._link, self._name, timeout)
+
+    def call_async(self, method: str, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+        """Begins a call and gives its future; `timeout=` counts from now."""
+        from .aio import submit
+
+        timeout = positive(kwargs.pop("timeout", None), self._timeout)
+        return submit(self._link, Target("call", self._name, method), args, kwargs, timeout)
+
+    def batch(self, timeout: float | None = None) -> Batch:
+        """Begins a batch: calls that are sent together when its ``with`` block ends."""
+        from .many import Batch
+
+        return Batch(self, positive(timeout, self._timeout))
+
+    def close(self) -> None:
+        """Closes the connections to the agent. Using the proxy again opens others."""
+        self._link.close()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        Proxy.close(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, here or in another process, has connections of its own.
+        return (Proxy, (self._link.url, self._name, self._timeout))
+
+    def _facts(self) -> list[tuple[str, str]]:
+        interface = self._interface
+        facts = [("agent", self._link.url), ("object", self._name), ("state", self._link.state)]
+        if interface is not None:
+            facts.append(("methods", str(len(interface.methods))))
+            facts.append(("attributes", str(len(interface.attributes))))
+        return facts
+
+    def __repr__(self) -> str:
+        return f"<Proxy '{self._name}' at {self._link.url}: {self._link.state}>"
+
+    def _repr_html_(self) -> str:
+        return _table(self._facts(), self._interface)
+
+
+class Agent:
+    """An agent and its objects: ``agent.srbs`` and ``agent["srbs"]`` give proxies.
+
+    ``list(agent)`` gives the objects' names, ``len(agent)`` their number.
+
+    url: the agent's address, as ``tcp://host:5555`` or only ``host``
+    timeout: seconds that a call may take
+    """
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float | None = None,
+        *,
+        context: zmq.Context[Any] | None = None,
+    ) -> None:
+        self._link = Link(url, context)
+        self._timeout = positive(timeout, DEFAULT_TIMEOUT)
+        self._proxies: dict[str, Proxy] = {}
+
+    def hello(self) -> dict[str, Any]:
+        """Asks the agent for its name, version, epoch, clock, limits and objects."""
+        return dict(self._link.greet(self._timeout).agent)
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """Gives the interface definition of an object."""
+        return self._link.describe(name, self._timeout).described
+
+    def proxy(self, name: str, timeout: float | None = None) -> Proxy:
+        """Gives the object of that name, without asking whether there is one."""
+        return Proxy(self._link, name, positive(timeout, self._timeout))
+
+    def close(self) -> None:
+        """Closes the connections to the agent. Using it again opens others."""
+        self._link.close()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._link.greet(self._timeout).objects))
+
+    def __len__(self) -> int:
+        return len(self._link.greet(self._timeout).objects)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._link.greet(self._timeout).objects
+
+    def __getitem__(self, name: str) -> Proxy:
+        try:
+            return self._proxies[name]
+        except KeyError:
+            return self._proxies.setdefault(name, self.proxy(name))
+
+    def __getattr__(self, name: str) -> Proxy:
+        if name.startswith("_"):
+            raise AttributeError(f"'Agent' object has no attribute '{name}'")
+        if name in self._proxies:
+            return self._proxies[name]
+        objects = self._link.greet(self._timeout).objects
+        if name in objects or any(known.startswith(name + ".") for known in objects):
+            return self[name]
+        near = difflib.get_close_matches(name, objects, 1)
+        more = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(sorted(objects))}"
+        raise AttributeError(f"{self._link.url} has no object '{name}'; {more}")
+
+    def __dir__(self) -> list[str]:
+        names: set[str] = set()
+        with contextlib.suppress(CallError):
+            session = self._link.session
+            if not session.objects:
+                self._link.greet(min(self._timeout, _LOOK_S))
+            names = {name.split(".")[0] for name in session.objects}
+        return sorted({*names, "close", "describe", "hello", "proxy"})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return sorted(self._link.session.objects)
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Agent, (self._link.url, self._timeout))
+
+    def __repr__(self) -> str:
+        return f"<Agent at {self._link.url}: {self._link.state}>"
+
+    def _repr_html_(self) -> str:
+        objects = ", ".join(sorted(self._link.session.objects))
+        return _table(
+            [("agent", self._link.url), ("state", self._link.state), ("objects", objects)]
+        )
+
+
+def array(value: Any, dtype: Any) -> Any:
+    """Gives bytes as a numpy array of `dtype`, which for FPGA words is big-endian, as ``>u4``."""
+    import numpy
+
+    if not isinstance(value, bytes):
+        raise TypeError(f"dtype= is for methods that return bytes, not {type(value).__name__}")
+    return numpy.frombuffer(value, dtype)
+
+
+def _table(facts: Sequence[tuple[str, str]], interface: Interface | None = None) -> str:
+    rows = [f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in facts]
+    if interface is not None:
+        for method in interface.methods.values():
+            cells = (f"{method.name}{method.signature}", interface.summary(method.name))
+            first, second = (html.escape(cell) for cell in cells)
+            rows.append(f"<tr><td><code>{first}</code></td><td>{second}</td></tr>")
+    return f"<table>{''.join(rows)}</table>"

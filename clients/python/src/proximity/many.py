@@ -1,0 +1,220 @@
+"""Many calls at once: to one object in a batch, and to many objects."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from . import client
+from ._session import Target, is_answer, may_retry
+from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
+
+
+class _Item(NamedTuple):
+    target: Target
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    future: concurrent.futures.Future[Any]
+
+
+class Batch:
+    """Calls to one object that are sent together, without waiting for each answer in turn.
+
+    ::
+
+        with srbs.batch() as batch:
+            revision = batch.read_uint("sys_rev")
+            clock = batch.read_uint("sys_clkcounter")
+        print(revision.result(), clock.result())
+
+    Calls give futures; the end of the ``with`` block sends them and waits, all within one time
+    limit. The object runs them in their order. ``list(batch)`` gives the futures.
+    """
+
+    def __init__(self, proxy: client.Proxy, timeout: float) -> None:
+        self._link = proxy._link
+        self._name = proxy._name
+        self._timeout = timeout
+        self._items: list[_Item] = []
+
+    def __getattr__(self, method: str) -> Callable[..., concurrent.futures.Future[Any]]:
+        if method.startswith("_"):
+            raise AttributeError(f"'Batch' object has no attribute '{method}'")
+        target = Target("call", self._name, method)
+
+        def later(*args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
+            item = _Item(target, args, kwargs, concurrent.futures.Future())
+            self._items.append(item)
+            return item.future
+
+        return later
+
+    def __iter__(self) -> Iterator[concurrent.futures.Future[Any]]:
+        return iter([item.future for item in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            run(self._link, self._items, self._timeout)
+        for item in self._items:
+            item.future.cancel()
+
+
+def run(link: client.Link, items: Iterable[_Item], timeout: float) -> None:
+    """Makes the calls of `items` over one connection and settles their futures."""
+    began = time.monotonic()
+    end = began + timeout
+    again = collections.deque(items)
+    while again:
+        again = _pass(link, again, began, end)
+        # Whatever is left was refused for reasons that a new hello puts right.
+        link.session.fresh_until = min(link.session.fresh_until, time.monotonic())
+
+
+def _pass(
+    link: client.Link, queue: collections.deque[_Item], began: float, end: float
+) -> collections.deque[_Item]:
+    """Makes the calls in `queue`; gives back those to make again."""
+    session, connection = link.session, link.take()
+    again: collections.deque[_Item] = collections.deque()
+    waiting: dict[int, _Item] = {}
+    try:
+        connection.forget_breaks()
+        if time.monotonic() >= session.fresh_until:
+            link.hello(connection, began, end)
+        while queue or waiting:
+            # No more than the agent queues: it would refuse the rest.
+            while queue and len(waiting) < session.window:
+                item = queue[0]
+                try:
+                    number, data = session.request(
+                        connection.packer, item.target, item.args, item.kwargs, end
+                    )
+                except (TypeError, ValueError, CallError) as error:
+                    item.future.set_exception(error)
+                else:
+                    connection.send(session, item.target, data, began, end)
+                    waiting[number] = item
+                queue.popleft()
+            if waiting:
+                target = next(iter(waiting.values())).target
+                reply = connection.receive(session, target, began, end)
+                _settle(reply, link, waiting, again, end)
+    except ProximityError as error:
+        link.give_up(connection, error)
+        for item in waiting.values():
+            item.future.set_exception(_for_item(link, error, item, True, end - began))
+        for item in (*queue, *again):
+            item.future.set_exception(_for_item(link, error, item, False, end - began))
+        return collections.deque()
+    except BaseException as error:
+        link.give_up(connection, error)
+        raise
+    link.give_back(connection)
+    return again
+
+
+def _settle(
+    reply: Any,
+    link: client.Link,
+    waiting: dict[int, _Item],
+    again: collections.deque[_Item],
+    end: float,
+) -> None:
+    identity = reply.get("id") if isinstance(reply, dict) else None
+    number = identity[1] if identity else next(iter(waiting))
+    if number not in waiting or not is_answer(reply, number):
+        return
+    item = waiting.pop(number)
+    if "ok" in reply:
+        item.future.set_result(reply["ok"])
+        return
+    failure = link.session.failure(reply, item.target)
+    if may_retry(failure, end):
+        again.append(item)
+    else:
+        item.future.set_exception(failure)
+
+
+def _for_item(
+    link: client.Link, error: ProximityError, item: _Item, sent: bool, waited: float
+) -> ProximityError:
+    """Gives what an error of the connection means for one call."""
+    session = link.session
+    if not sent:
+        return error if isinstance(error, NotSent) else session.not_sent(item.target, waited)
+    if isinstance(error, OutcomeUnknown) and not isinstance(error, TimeoutError):
+        return session.lost(item.target)
+    return session.not_answered(item.target, waited)
+
+
+class Answer(NamedTuple):
+    """What one object answered to a broadcast: a value, or an error that is not None."""
+
+    object: client.Proxy
+    value: Any
+    error: Exception | None
+
+    def __repr__(self) -> str:
+        where = f"{self.object._link.url} {self.object._name}"
+        if self.error is None:
+            return f"<{where}: {self.value!r}>"
+        return f"<{where}: {type(self.error).__name__}: {self.error}>"
+
+
+class Broadcast:
+    """Many objects as one: calling a method calls it on all of them at the same time.
+
+    A call gives a list of `Answer`, in the order of the objects, each with a value or an error. It
+    also takes ``timeout=``, seconds for all of them together.
+    """
+
+    def __init__(self, proxies: Iterable[client.Proxy]) -> None:
+        self._proxies = list(proxies)
+
+    def __getattr__(self, method: str) -> Callable[..., list[Answer]]:
+        if method.startswith("_"):
+            raise AttributeError(f"'Broadcast' object has no attribute '{method}'")
+
+        def everywhere(*args: Any, **kwargs: Any) -> list[Answer]:
+            futures = [
+                client.Proxy.call_async(proxy, method, *args, **kwargs) for proxy in self._proxies
+            ]
+            answers = []
+            for proxy, future in zip(self._proxies, futures):
+                error = future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                value = None if error else future.result()
+                answers.append(Answer(proxy, value, error))
+            return answers
+
+        return everywhere
+
+    def __dir__(self) -> list[str]:
+        return sorted(set().union(*(dir(proxy) for proxy in self._proxies)))
+
+    def __len__(self) -> int:
+        return len(self._proxies)
+
+    def __repr__(self) -> str:
+        return f"<Broadcast to {len(self._proxies)} objects>"
+
+
+def broadcast(proxies: Iterable[client.Proxy]) -> Broadcast:
+    """Gives many objects as one: ``broadcast(boards).read_uint("sys_rev")`` asks all at once."""
+    return Broadcast(proxies)
