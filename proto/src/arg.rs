@@ -91,6 +91,7 @@ pub trait FromArg<'a>: Sized {
 
 macro_rules! whole_numbers {
     ($($type:ty)*) => { $(
+        #[allow(clippy::cast_lossless)] // `usize` has no `From`, and is one of them
         impl FromArg<'_> for $type {
             fn from_arg(value: Value<'_>) -> Result<Self, Mismatch> {
                 let given = match value {

@@ -156,6 +156,7 @@ impl<'a> Call<'a> {
     /// assert_eq!((call.op, call.name, call.proc), (Op::Call, "foo", "add_two"));
     /// # Ok::<(), proximity_proto::Fault>(())
     /// ```
+    #[allow(clippy::result_large_err)] // a call is larger still
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, BadCall> {
         let checked = check(bytes, limits).map_err(|error| {
             let (version, id) = salvage(bytes);

@@ -193,11 +193,11 @@ impl Reason {
 
 /// The name in `known` that a person who wrote `given` most likely meant.
 pub fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A third of the letters wrong is a slip; more is another word.
-    let tolerance = given.chars().count().div_ceil(3);
+    let letters = given.chars().count();
     known
         .map(|name| (distance(given, name), name))
-        .filter(|&(distance, _)| distance <= tolerance)
+        // A third of the letters wrong is a slip; more is another word.
+        .filter(|&(distance, name)| distance * 3 <= letters.max(name.chars().count()))
         .min()
         .map(|(_, name)| name)
 }

@@ -24,7 +24,7 @@ use rmp::encode;
 /// A value that can be a result, or part of one.
 ///
 /// Implemented for whole numbers, `f64`, `bool`, `()` (None), text, byte slices, [`Bytes`], `Option`,
-/// `Vec` and slices, tuples, [`BTreeMap`], [`DateTime`], [`TimeDelta`] and [`Value`]; by derive for
+/// `Vec`, tuples of up to six, [`BTreeMap`], [`DateTime`], [`TimeDelta`] and [`Value`]; by derive for
 /// structs, which arrive as dictionaries.
 pub trait ToReply {
     /// Appends the value to `out` as MessagePack.
@@ -87,6 +87,7 @@ pub fn int(out: &mut Vec<u8>, number: i64) {
 }
 
 /// Writing to a `Vec` cannot fail.
+#[allow(clippy::needless_pass_by_value)] // a result is to be used up
 fn infallible<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok(), "a Vec takes every byte");
 }
@@ -105,7 +106,9 @@ pub fn value(out: &mut Vec<u8>, value: Value<'_>) {
         Value::Bytes(raw) => bytes(out, raw),
         Value::Array(array) => {
             list_head(out, array.len());
-            array.iter().for_each(|item| self::value(out, item));
+            for item in array.iter() {
+                self::value(out, item);
+            }
         }
         Value::Map(map) => {
             map_head(out, map.len());
@@ -208,7 +211,9 @@ impl<T: ToReply> ToReply for Option<T> {
 impl<T: ToReply> ToReply for Vec<T> {
     fn to_reply(&self, out: &mut Vec<u8>) {
         list_head(out, self.len());
-        self.iter().for_each(|item| item.to_reply(out));
+        for item in self {
+            item.to_reply(out);
+        }
     }
 
     fn ty() -> Type {
@@ -322,17 +327,14 @@ pub fn fault(
 /// The original's triple: class, message, and the lines that its clients print.
 fn old_fault(out: &mut Vec<u8>, fault: &Fault) {
     let mut lines = fault.detail.clone();
-    match &fault.unknown {
+    if let Some(name) = &fault.unknown {
         // The original answers with the KeyError of its own dictionary, message in quotes.
-        Some(name) => {
-            text(out, "KeyError");
-            text(out, &format!("'{}'", name.escape_debug()));
-            lines.insert(0, fault.message.clone());
-        }
-        None => {
-            text(out, &fault.class);
-            text(out, &fault.message);
-        }
+        text(out, "KeyError");
+        text(out, &format!("'{}'", name.escape_debug()));
+        lines.insert(0, fault.message.clone());
+    } else {
+        text(out, &fault.class);
+        text(out, &fault.message);
     }
     lines.extend(fault.hint.as_ref().map(|hint| format!("hint: {hint}")));
     if lines.is_empty() {

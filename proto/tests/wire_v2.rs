@@ -3,6 +3,8 @@
 //! `tests/golden/wire-v2/messages.txt` may only grow. Each form is written and compared, and read
 //! back and compared with what was written.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics")]
+
 use proximity_proto::{
     Bytes, Fault, ToReply, Value,
     arg::FromArg,
@@ -41,7 +43,7 @@ fn golden_bytes(name: &str) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn request(op: Op, name: &str, proc: &str, args: &Arguments) -> Vec<u8> {
@@ -51,7 +53,7 @@ fn request(op: Op, name: &str, proc: &str, args: &Arguments) -> Vec<u8> {
         op,
         id: ID,
         epoch: known.then_some(EPOCH),
-        expires: known.then_some(Duration::from_millis(70_000)),
+        expires: known.then_some(Duration::from_secs(70)),
         lease: None,
         progress: false,
         name,
@@ -79,7 +81,7 @@ fn error(fault: &Fault, executed: Executed, refused: Option<Reason>) -> Vec<u8> 
 fn hello() -> Hello {
     Hello {
         epoch: EPOCH,
-        now: Duration::from_millis(60_000),
+        now: Duration::from_mins(1),
         agent: "proximity-agent".into(),
         version: "0.1.0".into(),
         limits: AgentLimits::new(&Limits::default(), 32),
@@ -119,7 +121,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         op: Op::Call,
         id: ID,
         epoch: Some(EPOCH),
-        expires: Some(Duration::from_millis(70_000)),
+        expires: Some(Duration::from_secs(70)),
         lease: Some(b"lease"),
         progress: true,
         name: "srbs",

@@ -2,8 +2,8 @@
 
 use proc_macro2::Span;
 use syn::{
-    Attribute, Error, Expr, ExprLit, FnArg, Ident, ImplItemFn, Lit, Meta, Pat, Path, ReceiverKind,
-    Result, ReturnType, Safety, Type, Visibility, spanned::Spanned,
+    Attribute, Error, Expr, ExprLit, FnArg, GenericParam, Ident, ImplItemFn, Lit, Meta, Pat, Path,
+    ReceiverKind, Result, ReturnType, Safety, Type, Visibility, ext::IdentExt, spanned::Spanned,
 };
 
 /// A method that can be called from afar.
@@ -55,7 +55,8 @@ impl Method {
         if let Safety::Unsafe(token) = &signature.safety {
             return Err(Error::new(token.span(), "an exposed method cannot be unsafe"));
         }
-        if let Some(param) = signature.generics.type_params().next() {
+        let generic = |param: &&GenericParam| !matches!(param, GenericParam::Lifetime(_));
+        if let Some(param) = signature.generics.params.iter().find(generic) {
             return Err(Error::new(param.span(), "an exposed method cannot be generic"));
         }
         let doc = doc_text(&function.attrs);
@@ -84,10 +85,15 @@ impl Method {
         Ok(Some(method))
     }
 
+    /// The name by which it is called.
+    pub(crate) fn name(&self) -> String {
+        self.ident.unraw().to_string()
+    }
+
     /// The attribute that this method sets, if it sets one.
     pub(crate) fn sets(&self) -> Option<String> {
         (self.attribute && self.params.len() == 1)
-            .then(|| self.ident.to_string().strip_prefix("set_").map(String::from))
+            .then(|| self.name().strip_prefix("set_").map(String::from))
             .flatten()
     }
 }
@@ -180,21 +186,26 @@ fn take_params(function: &mut ImplItemFn) -> Result<(bool, Vec<Param>)> {
 }
 
 fn param_kind(attrs: &mut Vec<Attribute>) -> Result<Kind> {
+    let is_ours = |attr: &Attribute| PARAM_MARKS.iter().any(|mark| attr.path().is_ident(mark));
     let mut kind = Kind::Plain(None);
-    for attr in attrs.iter() {
+    for (place, attr) in attrs.iter().filter(|attr| is_ours(attr)).enumerate() {
+        if place > 0 {
+            let message = "a parameter is one of #[default(..)], #[args], #[kwargs]";
+            return Err(Error::new(attr.span(), message));
+        }
         if attr.path().is_ident("default") {
             kind = Kind::Plain(Some(attr.parse_args()?));
-        } else if attr.path().is_ident("args") {
+        } else {
             bare(attr)?;
-            kind = Kind::Args;
-        } else if attr.path().is_ident("kwargs") {
-            bare(attr)?;
-            kind = Kind::Kwargs;
+            kind = if attr.path().is_ident("args") { Kind::Args } else { Kind::Kwargs };
         }
     }
-    attrs.retain(|attr| !["default", "args", "kwargs"].iter().any(|m| attr.path().is_ident(m)));
+    attrs.retain(|attr| !is_ours(attr));
     Ok(kind)
 }
+
+/// Our marks on parameters.
+const PARAM_MARKS: [&str; 3] = ["default", "args", "kwargs"];
 
 /// Python's order: required, optional, `*args`, `**kwargs`.
 fn order(before: Option<&Param>, kind: &Kind, ident: &Ident) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Data, DeriveInput, Error, Fields, Result};
+use syn::{Data, DeriveInput, Error, Fields, Result, ext::IdentExt};
 
 /// A dictionary with the fields' names as keys, in the order in which they are declared.
 pub(crate) fn derive(item: TokenStream) -> Result<TokenStream> {
@@ -16,7 +16,7 @@ pub(crate) fn derive(item: TokenStream) -> Result<TokenStream> {
     };
     let count = fields.len();
     let idents: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
-    let names = idents.iter().map(ToString::to_string);
+    let names = idents.iter().map(|ident| ident.unraw().to_string());
     let (ident, generics) = (&input.ident, &input.generics);
     let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
     Ok(quote! {

@@ -1,0 +1,154 @@
+//! The JSON dialect, both ways.
+
+#![allow(clippy::unwrap_used, reason = "a failing test panics")]
+
+use proptest::prelude::*;
+use proximity_proto::{
+    Value,
+    call::{Call, Codec},
+    json,
+    limits::Limits,
+    reply,
+    value::check,
+};
+
+fn read(text: &str) -> Result<Vec<u8>, String> {
+    let mut out = Vec::new();
+    json::to_messagepack(text.as_bytes(), &Limits::default(), &mut out)
+        .map(|()| out)
+        .map_err(|error| error.to_string())
+}
+
+fn round(text: &str) -> String {
+    let bytes = read(text).unwrap();
+    String::from_utf8(json::from_messagepack(&bytes).unwrap()).unwrap()
+}
+
+#[test]
+fn the_first_byte_tells_the_codec() {
+    for text in ["{}", " {}", "\n{}", "\t{}", "\r\n{}"] {
+        assert_eq!(Codec::of(text.as_bytes()), Codec::Json, "{text:?}");
+    }
+    for bytes in [&b"\x84\xa4name"[..], b"\xde\0\x04", b"\xdf", b"\x05", b"[]", b""] {
+        assert_eq!(Codec::of(bytes), Codec::MessagePack, "{bytes:02x?}");
+    }
+}
+
+#[test]
+fn values_survive_the_way_there_and_back() {
+    for text in [
+        "null",
+        "true",
+        "0",
+        "-5",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "1.5",
+        r#""text with \" and \u00e9""#.replace("\\u00e9", "é").as_str(),
+        r#"[1,[2,{"a":null}]]"#,
+        r#"{"__bytes__":"AP8="}"#,
+        r#"{"__float__":"nan"}"#,
+        r#"{"__float__":"inf"}"#,
+        r#"{"__float__":"-inf"}"#,
+        r#"{"__datetime__":true,"as_str":"20140702T12:00:00.000001"}"#,
+    ] {
+        assert_eq!(round(text), text);
+    }
+    assert_eq!(
+        Value::first(&read(r#"{"__bytes__": "AP8="}"#).unwrap()),
+        Some(Value::Bytes(&[0, 255]))
+    );
+    assert_eq!(round(r#"{"__bytes__":""}"#), r#"{"__bytes__":""}"#);
+    assert_eq!(round("1e2"), "100.0", "a float stays one");
+}
+
+#[test]
+fn a_request_in_json_is_a_request() {
+    let bytes =
+        read(r#" {"name": "foo", "proc": "add_two", "args": [2, 3], "kwargs": {"x": 1.5}} "#)
+            .unwrap();
+    let call = Call::parse(&bytes, &Limits::default()).unwrap();
+    assert_eq!((call.name, call.proc, call.version), ("foo", "add_two", 1));
+    assert_eq!(call.args.positional.get(1), Some(Value::Uint(3)));
+    assert_eq!(call.args.named.get("x"), Some(Value::Float(1.5)));
+}
+
+#[test]
+fn the_sentences_of_refused_json() {
+    let sentence = |text: &str| read(text).unwrap_err();
+    assert_eq!(
+        sentence("{\"name\": \n foo}"),
+        "not a request in JSON: expected ident at line 2 column 3"
+    );
+    assert_eq!(
+        sentence(" "),
+        "not a request in JSON: EOF while parsing a value at line 1 column 1"
+    );
+    assert_eq!(sentence("{} x"), "not a request in JSON: trailing characters at line 1 column 4");
+    assert_eq!(
+        sentence(r#"{"__bytes__": "*"}"#),
+        "not a request in JSON: '__bytes__' is no base64: Invalid symbol 42, offset 0. at line 1 column 18"
+    );
+    assert_eq!(
+        sentence(r#"{"__bytes__": "AA==", "more": 1}"#),
+        "not a request in JSON: '__bytes__' must be the only key at line 1 column 28"
+    );
+    assert_eq!(
+        sentence(r#"{"__float__": "big"}"#),
+        "not a request in JSON: '__float__' is 'big'; it must be nan, inf or -inf at line 1 column 20"
+    );
+}
+
+#[test]
+fn the_limits_hold_in_json_too() {
+    let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(read(&nested(32)).is_ok());
+    assert_eq!(
+        read(&nested(33)).unwrap_err(),
+        "not a request in JSON: arrays and maps nest deeper than 32 at line 1 column 34"
+    );
+    assert!(read(&nested(1_000_000)).is_err(), "and the stack holds");
+    let list = |len: usize| format!("[{}]", vec!["0"; len].join(","));
+    assert!(read(&list(65_535)).is_ok());
+    assert!(read(&list(65_536)).unwrap_err().contains("too many values"));
+    let keys: Vec<String> = (0..32_768).map(|key| format!("\"{key}\":0")).collect();
+    assert!(read(&format!("{{{}}}", keys.join(","))).is_err(), "keys count");
+}
+
+#[test]
+fn a_reply_that_is_no_value_is_told_so() {
+    assert_eq!(
+        json::from_messagepack(b"\x92\x01").unwrap_err().to_string(),
+        "the reply cannot be told in JSON"
+    );
+}
+
+proptest! {
+    #[test]
+    fn text_in_json_never_panics(text in r#"[\[\]{}",:0-9a-z\\ _.-]{0,80}"#) {
+        if let Ok(bytes) = read(&text) {
+            prop_assert!(check(&bytes, &Limits::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn any_bytes_survive(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let mut packed = Vec::new();
+        reply::bytes(&mut packed, &bytes);
+        let text = String::from_utf8(json::from_messagepack(&packed).unwrap()).unwrap();
+        prop_assert_eq!(read(&text).unwrap(), packed);
+    }
+
+    #[test]
+    fn any_float_survives(number in any::<f64>()) {
+        let mut packed = Vec::new();
+        reply::value(&mut packed, Value::Float(number));
+        let text = String::from_utf8(json::from_messagepack(&packed).unwrap()).unwrap();
+        let again = read(&text).unwrap();
+        let same = matches!(
+            Value::first(&again),
+            Some(Value::Float(float)) if float == number || float.is_nan() && number.is_nan()
+        );
+        prop_assert!(same, "{} {}", number, text);
+    }
+}
