@@ -20,6 +20,8 @@ pub struct Settings<'a> {
 pub struct Mistake {
     /// The key it is about; `None` for one that is missing.
     pub key: Option<String>,
+    /// Whether nobody knows the key; else its value is wrong.
+    pub unknown: bool,
     /// What is wrong, in a line.
     pub message: String,
 }
@@ -39,8 +41,8 @@ impl<'a> Settings<'a> {
     /// The text of `key`, which must be there.
     pub fn required_text(&mut self, key: &'static str) -> &'a str {
         if !self.table.contains_key(key) {
-            self.known.push(key);
-            self.mistake(None, format!("the key '{key}' is missing"));
+            let message = format!("the key '{key}' is missing");
+            self.mistakes.push(Mistake { key: None, unknown: false, message });
         }
         self.text(key).unwrap_or_default()
     }
@@ -78,7 +80,14 @@ impl<'a> Settings<'a> {
     /// The list of texts of `key`, which may be missing.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<&'a str>> {
         let value = self.take(key)?;
-        let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
+        if let Some(list) = value.as_array()
+            && let Some((at, wrong)) = list.iter().enumerate().find(|(_, value)| !value.is_str())
+        {
+            let (at, kind) = (at + 1, kind_of(wrong));
+            self.refuse(key, format!("'{key}' must be a list of texts; number {at} is {kind}"));
+            return None;
+        }
+        let texts = value.as_array().map(|list| list.iter().filter_map(Value::as_str).collect());
         self.expect(key, value, "a list of texts", texts)
     }
 
@@ -89,30 +98,30 @@ impl<'a> Settings<'a> {
 
     /// Notes that the value of `key` will not do.
     pub fn refuse(&mut self, key: &str, message: impl Into<String>) {
-        self.mistake(Some(key), message);
+        let message = message.into();
+        self.mistakes.push(Mistake { key: Some(key.to_owned()), unknown: false, message });
     }
 
     /// What was wrong, with the keys that nobody asked for.
     pub fn finish(mut self) -> Vec<Mistake> {
-        let unknown: Vec<&str> = self
-            .table
-            .keys()
-            .map(String::as_str)
-            .filter(|key| !self.known.iter().any(|known| known == key))
-            .collect();
-        for key in unknown {
-            let mut message = format!("unknown key '{key}'");
-            match did_you_mean(key, self.known.iter().copied()) {
-                Some(meant) => message += &format!("; did you mean '{meant}'?"),
-                None => message += &format!("; there are: {}", self.known.join(", ")),
+        for key in self.table.keys() {
+            if self.known.iter().any(|known| known == key) {
+                continue;
             }
-            self.mistake(Some(key), message);
+            let near = match did_you_mean(key, self.known.iter().copied()) {
+                Some(meant) => format!("did you mean '{meant}'?"),
+                None => format!("there are: {}", self.known.join(", ")),
+            };
+            let message = format!("unknown key '{key}'; {near}");
+            self.mistakes.push(Mistake { key: Some(key.clone()), unknown: true, message });
         }
         self.mistakes
     }
 
     fn take(&mut self, key: &'static str) -> Option<&'a Value> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key)
     }
 
@@ -129,10 +138,6 @@ impl<'a> Settings<'a> {
         }
         taken
     }
-
-    fn mistake(&mut self, key: Option<&str>, message: impl Into<String>) {
-        self.mistakes.push(Mistake { key: key.map(String::from), message: message.into() });
-    }
 }
 
 /// What a person calls this kind of value.
@@ -140,7 +145,7 @@ pub fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "text",
         Value::Integer(_) => "a whole number",
-        Value::Float(_) => "a number",
+        Value::Float(_) => "a floating-point number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date",
         Value::Array(_) => "a list",
