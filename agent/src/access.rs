@@ -74,8 +74,9 @@ impl FromStr for Pattern {
             return Err(PatternError::TooLong { given: source.len() });
         }
         // Alone first: "a)|(?:b" is wrong, though it would be right between the parentheses below.
-        Regex::new(source)?;
-        let regex = Regex::new(&format!("^(?:{source})$"))?;
+        let wrong = |reason| PatternError::Syntax { given: source.to_owned(), reason };
+        Regex::new(source).map_err(wrong)?;
+        let regex = Regex::new(&format!("^(?:{source})$")).map_err(wrong)?;
         Ok(Self { source: source.to_owned(), regex })
     }
 }
@@ -90,8 +91,13 @@ pub enum PatternError {
         given: usize,
     },
     /// It is no regular expression.
-    #[error("{0}")]
-    Syntax(#[from] regex_lite::Error),
+    #[error("'{given}' is no regular expression: {reason}")]
+    Syntax {
+        /// The pattern.
+        given: String,
+        /// What is wrong with it.
+        reason: regex_lite::Error,
+    },
 }
 
 /// The networks from which a client may come without encryption.
@@ -131,6 +137,11 @@ pub struct Network {
 }
 
 impl Network {
+    /// Whether all addresses of its family lie in the network.
+    pub fn is_everybody(&self) -> bool {
+        self.prefix == 0
+    }
+
     /// Whether `address` lies in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address) {

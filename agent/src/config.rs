@@ -4,9 +4,18 @@ use crate::access::{Filter, Networks};
 use proximity_drivers::Opener;
 use proximity_proto::limits::Limits;
 
+use finding::{Source, about_file};
+use read::Reader;
+use std::path::Path;
+
 mod endpoint;
+mod finding;
+mod object;
+mod read;
+mod syntax;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use finding::{Finding, Findings};
 
 /// Calls that may wait for an object, unless the configuration says otherwise.
 pub const DEFAULT_QUEUE: usize = 32;
@@ -41,4 +50,50 @@ pub struct ObjectConfig {
     /// of keys, spaces or comments. An object with the same name and fingerprint need not be
     /// reopened when the configuration is read again.
     pub fingerprint: String,
+}
+
+/// What was read, with the warnings; or the mistakes that keep it from being used.
+pub type Loaded = Result<(Config, Vec<Finding>), Findings>;
+
+/// Reads the configuration in the file at `path`.
+///
+/// # Errors
+///
+/// All mistakes in it; or that it cannot be read.
+pub fn load(path: &Path) -> Loaded {
+    read(path, false)
+}
+
+/// As [`load`], and tries the patterns of `expose` and `hide` on what the objects have.
+///
+/// The objects are opened for that, which touches no device.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn check(path: &Path) -> Loaded {
+    read(path, true)
+}
+
+fn read(path: &Path, open: bool) -> Loaded {
+    let file = path.display().to_string();
+    let fail = |finding| Err(Findings { mistakes: vec![finding], warnings: Vec::new() });
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return fail(about_file(&file, format!("cannot be read: {error}"))),
+    };
+    let text = match str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let (before, _) = bytes.split_at(error.valid_up_to());
+            let text = str::from_utf8(before).unwrap_or_default();
+            let message = "what follows is not UTF-8, as the file must be";
+            return fail(Source { file: &file, text }.finding(
+                text.len()..text.len(),
+                message,
+                None,
+            ));
+        }
+    };
+    Reader::new(Source { file: &file, text }, open).read()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
 
@@ -80,6 +80,9 @@ fn ip(host: &str) -> Result<IpAddr, EndpointError> {
     match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(v6) => v6.parse().map(IpAddr::V6).map_err(|_| wrong()),
         None if host == "*" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        None if host.parse::<Ipv6Addr>().is_ok() => {
+            Err(EndpointError::Brackets { given: host.to_owned() })
+        }
         None => host.parse().map(IpAddr::V4).map_err(|_| wrong()),
     }
 }
@@ -112,6 +115,12 @@ pub enum EndpointError {
     )]
     Host {
         /// What was written.
+        given: String,
+    },
+    /// The port cannot be told from the address.
+    #[error("an IPv6 address stands in brackets: [{given}]")]
+    Brackets {
+        /// The address.
         given: String,
     },
     /// The path depends on where the agent was started.

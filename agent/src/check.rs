@@ -1,0 +1,122 @@
+//! What `proximity-agent check` prints.
+
+use proximity_agent::config::{Config, Finding, Findings, Loaded};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// The configuration in lines for a person, with what is most likely not meant.
+pub(crate) fn text(file: &str, config: &Config, warnings: &[Finding]) -> String {
+    let objects = count(config.objects.len(), "object");
+    let mut out = format!("{file}: {objects}, {}\n\n", count(warnings.len(), "warning"));
+    // Writing to a String does not fail.
+    let _ = settings(&mut out, config).and_then(|()| objects_of(&mut out, config));
+    for warning in warnings {
+        let _ = writeln!(out, "\nwarning: {warning}");
+    }
+    out
+}
+
+/// All that keeps a file from being used, in lines for a person.
+pub(crate) fn mistakes(file: &str, found: &Findings) -> String {
+    let mut out = String::new();
+    for mistake in &found.mistakes {
+        let _ = writeln!(out, "{mistake}\n");
+    }
+    for warning in &found.warnings {
+        let _ = writeln!(out, "warning: {warning}\n");
+    }
+    let _ = writeln!(out, "{file}: {}", count(found.mistakes.len(), "mistake"));
+    out
+}
+
+/// The same for programs.
+pub(crate) fn json(file: &str, loaded: &Loaded) -> String {
+    let answer = match loaded {
+        Ok((config, warnings)) => json!({
+            "file": file,
+            "ok": true,
+            "listen": config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "plaintext": config.plaintext.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "max_frame": config.limits.max_frame,
+            "queue": config.queue,
+            "log": level(config),
+            "objects": config.objects.iter().map(|object| json!({
+                "name": object.name,
+                "driver": object.kind,
+            })).collect::<Vec<_>>(),
+            "mistakes": [],
+            "warnings": findings(warnings),
+        }),
+        Err(found) => json!({
+            "file": file,
+            "ok": false,
+            "mistakes": findings(&found.mistakes),
+            "warnings": findings(&found.warnings),
+        }),
+    };
+    format!("{answer}\n")
+}
+
+fn findings(list: &[Finding]) -> Vec<Value> {
+    let value = |finding: &Finding| {
+        let (line, column) = finding.place.unzip();
+        json!({
+            "line": line,
+            "column": column,
+            "message": finding.message,
+            "hint": finding.hint,
+        })
+    };
+    list.iter().map(value).collect()
+}
+
+fn settings(out: &mut String, config: &Config) -> std::fmt::Result {
+    let width = config.listen.iter().map(|endpoint| endpoint.to_string().len()).max();
+    let width = width.unwrap_or_default();
+    for (index, endpoint) in config.listen.iter().enumerate() {
+        let key = if index == 0 { "listen" } else { "" };
+        let who = if endpoint.is_local() { "this machine only" } else { "other machines too" };
+        writeln!(out, "{key:<10} {:<width$}  {who}", endpoint.to_string())?;
+    }
+    for (index, network) in config.plaintext.iter().enumerate() {
+        let key = if index == 0 { "plaintext" } else { "" };
+        writeln!(out, "{key:<10} {network}")?;
+    }
+    writeln!(out, "{:<10} {}", "max_frame", size(config.limits.max_frame))?;
+    writeln!(out, "{:<10} {} an object", "queue", count(config.queue, "call"))?;
+    writeln!(out, "{:<10} {}", "log", level(config))
+}
+
+fn objects_of(out: &mut String, config: &Config) -> std::fmt::Result {
+    let names = config.objects.iter().map(|object| object.name.len()).max().unwrap_or_default();
+    let kinds = config.objects.iter().map(|object| object.kind.len()).max().unwrap_or_default();
+    if !config.objects.is_empty() {
+        writeln!(out, "\nobjects")?;
+    }
+    for object in &config.objects {
+        let summary = proximity_drivers::kind(object.kind).map(|kind| kind.summary);
+        let summary = summary.unwrap_or_default();
+        writeln!(out, "  {:<names$}  {:<kinds$}  {summary}", object.name, object.kind)?;
+    }
+    Ok(())
+}
+
+/// The word of `log`.
+fn level(config: &Config) -> String {
+    config.log.as_str().to_ascii_lowercase()
+}
+
+/// Bytes in the largest unit that needs no fraction.
+fn size(bytes: usize) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let fits = units.into_iter().find(|(unit, _)| bytes.is_multiple_of(*unit));
+    fits.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
+fn count(number: usize, noun: &str) -> String {
+    match number {
+        0 => format!("no {noun}s"),
+        1 => format!("1 {noun}"),
+        _ => format!("{number} {noun}s"),
+    }
+}

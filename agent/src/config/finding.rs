@@ -1,0 +1,142 @@
+//! What is wrong with a file, told so that it can be mended: where, what, and how.
+
+use std::{fmt, ops::Range};
+
+/// Bytes of the longest line shown; a longer one would only bury what is said about it.
+const MAX_EXCERPT: usize = 200;
+
+/// Something found in a configuration: a mistake or a warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The file, as it was named to the agent.
+    pub file: String,
+    /// Line and column, both from 1; columns count characters. `None` if it is about no place.
+    pub place: Option<(usize, usize)>,
+    /// What is wrong, in a line.
+    pub message: String,
+    /// How to mend it, where that is not plain.
+    pub hint: Option<String>,
+    /// The line it is about, and a line of carets below what is meant.
+    excerpt: Option<(String, String)>,
+}
+
+/// `FILE:LINE:COLUMN: message`, then the line with carets, then the hint.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if let Some((line, column)) = self.place {
+            write!(f, "{line}:{column}:")?;
+        }
+        write!(f, " {}", self.message)?;
+        if let (Some((line, carets)), Some((number, _))) = (&self.excerpt, self.place) {
+            let margin = number.to_string().len();
+            write!(f, "\n  {number} | {line}\n  {:margin$} | {carets}", "")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// All that was found in a file that will not do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What keeps the configuration from being used; never empty.
+    pub mistakes: Vec<Finding>,
+    /// What is allowed, and most likely not meant.
+    pub warnings: Vec<Finding>,
+}
+
+/// A file's name and text, which turn a span into a place that a person finds.
+pub(super) struct Source<'a> {
+    /// The file, as it was named to the agent.
+    pub(super) file: &'a str,
+    /// What stands in it.
+    pub(super) text: &'a str,
+}
+
+impl Source<'_> {
+    /// What is to be told about `span`.
+    pub(super) fn finding(
+        &self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) -> Finding {
+        let (line, column) = self.place(span.start);
+        // Mistakes at the end of a file lie behind its last line.
+        let shown = self.text.lines().nth(line - 1).unwrap_or_default();
+        let sensible = !shown.trim().is_empty() && shown.len() <= MAX_EXCERPT;
+        let excerpt = sensible.then(|| {
+            let before = shown.chars().take(column - 1);
+            // A tab is as wide above the caret as the terminal makes it, so it stays one.
+            let pad: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let meant = self.text.get(span).unwrap_or_default();
+            let wide = meant.lines().next().unwrap_or_default().chars().count().max(1);
+            (shown.to_owned(), pad + &"^".repeat(wide))
+        });
+        Finding {
+            file: self.file.to_owned(),
+            place: Some((line, column)),
+            message: message.into(),
+            hint,
+            excerpt,
+        }
+    }
+
+    /// Line and column of the byte at `index`, both from 1.
+    pub(super) fn place(&self, index: usize) -> (usize, usize) {
+        let before = self.text.get(..index).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
+        (line, column)
+    }
+}
+
+/// What is to be told about a file as a whole.
+pub(super) fn about_file(file: &str, message: impl Into<String>) -> Finding {
+    Finding {
+        file: file.to_owned(),
+        place: None,
+        message: message.into(),
+        hint: None,
+        excerpt: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str, span: Range<usize>) -> String {
+        Source { file: "a.toml", text }.finding(span, "wrong", None).to_string()
+    }
+
+    #[test]
+    fn the_carets_stand_below_what_is_meant() {
+        assert_eq!(
+            told("a = 1\nqueue = none\n", 14..18),
+            "a.toml:2:9: wrong\n  2 | queue = none\n    |         ^^^^"
+        );
+    }
+
+    #[test]
+    fn columns_count_characters_and_tabs_stay_tabs() {
+        assert_eq!(told("\té = x\n", 6..7), "a.toml:1:6: wrong\n  1 | \té = x\n    | \t    ^");
+    }
+
+    #[test]
+    fn a_span_over_lines_is_marked_on_its_first() {
+        assert_eq!(told("a = [\n  1,\n]\n", 4..12), "a.toml:1:5: wrong\n  1 | a = [\n    |     ^");
+    }
+
+    #[test]
+    fn the_end_of_a_file_and_of_nothing_are_places_too() {
+        assert_eq!(told("a =", 3..3), "a.toml:1:4: wrong\n  1 | a =\n    |    ^");
+        assert_eq!(told("a =\n", 4..4), "a.toml:2:1: wrong");
+        assert_eq!(told("", 0..0), "a.toml:1:1: wrong");
+        assert_eq!(told("a", 7..9), "a.toml:1:2: wrong\n  1 | a\n    |  ^");
+    }
+}
