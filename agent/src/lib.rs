@@ -1,4 +1,28 @@
-//! The agent.
+//! The agent: exposes objects over ZeroMQ.
+//!
+//! ```text
+//! main.rs   command line, signals        check.rs   proximity-agent check
+//! config.rs, access.rs                   what the configuration says, and who may come
+//! run.rs    [`run`], [`Agent`]           control.rs drain, reload
+//! router.rs one thread: messages <-> session <-> workers
+//! worker.rs a thread for each object
+//! transport/zmq.rs, transport/memory.rs  the two ways that messages come
+//! ```
 
 pub mod access;
+mod bell;
+mod clock;
 pub mod config;
+mod control;
+mod job;
+mod os;
+mod outbox;
+mod router;
+mod run;
+mod table;
+pub mod transport;
+mod worker;
+
+pub use bell::Bell;
+pub use control::Control;
+pub use run::{Agent, RunError, log_panics, run, run_over};

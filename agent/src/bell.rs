@@ -1,0 +1,71 @@
+//! Wakes the router out of its wait for messages.
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
+use std::{
+    io,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    sync::atomic::{AtomicU8, Ordering::SeqCst},
+};
+
+/// The router works, and will look before it sleeps.
+const AWAKE: u8 = 0;
+/// The router waits in poll.
+const ASLEEP: u8 = 1;
+/// There is something for the router to look at.
+const RUNG: u8 = 2;
+
+/// What other threads ring once they have put something where the router will find it.
+///
+/// Costs them a system call only if the router sleeps.
+pub struct Bell {
+    state: AtomicU8,
+    fd: OwnedFd,
+}
+
+impl Bell {
+    /// A bell that nobody has rung.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where it has no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { state: AtomicU8::new(AWAKE), fd })
+    }
+
+    /// Has the router look. What it shall find must be in place already.
+    pub fn ring(&self) {
+        if self.state.swap(RUNG, SeqCst) == ASLEEP {
+            // The count could only be full if the router had slept through 2^64 rings.
+            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// For the router: whether somebody rang since the last look.
+    pub(crate) fn was_rung(&self) -> bool {
+        // A load first, for it is nearly always in vain, and a swap is not free.
+        self.state.load(SeqCst) == RUNG && self.state.swap(AWAKE, SeqCst) == RUNG
+    }
+
+    /// For a transport: what to poll, unless somebody rang already and there is to be no wait.
+    pub(crate) fn fall_asleep(&self) -> Option<RawFd> {
+        let asleep = self.state.compare_exchange(AWAKE, ASLEEP, SeqCst, SeqCst).is_ok();
+        asleep.then(|| self.fd.as_raw_fd())
+    }
+
+    /// For a transport, after the wait. `heard` says that the descriptor was readable.
+    pub(crate) fn wake_up(&self, heard: bool) {
+        // A ring between poll and here stays to be seen by was_rung().
+        let _ = self.state.compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst);
+        if heard {
+            let mut count = [0; 8];
+            match rustix::io::read(&self.fd, &mut count) {
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(error) => log::error!("cannot read the eventfd: {error}"),
+            }
+        }
+    }
+}

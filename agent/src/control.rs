@@ -1,0 +1,61 @@
+//! Orders from outside: from a signal's thread, or from a test.
+
+use crate::{bell::Bell, config::Config};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Tells a running agent to stop, or to change. Clones tell the same agent.
+#[derive(Clone)]
+pub struct Control {
+    bell: Arc<Bell>,
+    orders: Arc<Mutex<Orders>>,
+}
+
+/// What was ordered and is not done yet.
+#[derive(Default)]
+pub(crate) struct Orders {
+    pub(crate) drain: bool,
+    /// The last one, if there were several.
+    pub(crate) reload: Option<Config>,
+}
+
+impl Control {
+    /// The control of an agent that is to be run with it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where it has no file descriptor left.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { bell: Arc::new(Bell::new()?), orders: Arc::default() })
+    }
+
+    /// Has the agent take no more calls, refuse those that have not started, end those that run, and
+    /// stop. May be repeated.
+    pub fn drain(&self) {
+        self.give(|orders| orders.drain = true);
+    }
+
+    /// Has the agent work by `config` from now on.
+    ///
+    /// Objects whose name and fingerprint are the same are not touched, nor are calls that run on
+    /// them; nor are endpoints that it listens at already.
+    pub fn reload(&self, config: Config) {
+        self.give(|orders| orders.reload = Some(config));
+    }
+
+    /// What wakes the agent.
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
+    }
+
+    fn give(&self, order: impl FnOnce(&mut Orders)) {
+        order(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        self.bell.ring();
+    }
+
+    pub(crate) fn take(&self) -> Orders {
+        std::mem::take(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

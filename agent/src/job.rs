@@ -1,0 +1,206 @@
+//! One request on its way through the agent, in buffers that are used again.
+
+use crate::transport::Peer;
+use proximity_proto::{
+    call::{Call, Codec, ReplyTo},
+    fault::{Executed, Fault, Reason},
+    object::Continuation,
+    reply,
+};
+use proximity_session::{PeerId, Uptime};
+use std::sync::Arc;
+
+/// A request, what it is to be answered with, and where that goes.
+pub(crate) struct Job {
+    /// The request in MessagePack.
+    pub(crate) request: Vec<u8>,
+    /// The reply, as it is sent.
+    pub(crate) reply: Vec<u8>,
+    /// How it is to be answered.
+    pub(crate) to: ReplyTo,
+    /// Where it came from; none in a job that is not in use.
+    pub(crate) peer: Option<Arc<Peer>>,
+    /// When its caller stops waiting.
+    pub(crate) expires: Option<Uptime>,
+    /// Whether its caller wants to be told of progress.
+    pub(crate) progress: bool,
+    /// The most that its reply may weigh.
+    pub(crate) max_frame: usize,
+    /// How it goes on, if it waits.
+    pub(crate) resume: Option<Continuation>,
+    /// What it said when it panicked.
+    pub(crate) panic: Option<String>,
+}
+
+impl Job {
+    fn new() -> Box<Self> {
+        let to = ReplyTo { version: 1, codec: Codec::MessagePack, id: None, epoch: 0 };
+        Box::new(Self {
+            request: Vec::new(),
+            reply: Vec::new(),
+            to,
+            peer: None,
+            expires: None,
+            progress: false,
+            max_frame: 0,
+            resume: None,
+            panic: None,
+        })
+    }
+
+    /// Takes over what is needed of the job's own request.
+    pub(crate) fn note(
+        &mut self,
+        to: ReplyTo,
+        expires: Option<Uptime>,
+        progress: bool,
+        max_frame: usize,
+    ) {
+        (self.to, self.expires, self.progress) = (to, expires, progress);
+        self.max_frame = max_frame;
+    }
+
+    /// Who is to be answered.
+    pub(crate) fn peer_id(&self) -> Option<PeerId> {
+        self.peer.as_ref().map(|peer| peer.id)
+    }
+
+    /// Makes a fault the reply.
+    pub(crate) fn fail(&mut self, fault: &Fault, executed: Executed, refused: Option<Reason>) {
+        reply::fault(&mut self.reply, &self.to, fault, executed, refused);
+    }
+
+    /// Makes what `write` appends the reply.
+    pub(crate) fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        reply::begin(&mut self.reply, &self.to);
+        write(&mut self.reply);
+        self.finish();
+    }
+
+    /// Ends a reply whose value was written.
+    pub(crate) fn finish(&mut self) {
+        let mut finished = reply::finish(&mut self.reply, &self.to);
+        let (size, most) = (self.reply.len(), self.max_frame);
+        if size > most {
+            finished = Err(Fault::value_error(format!(
+                "the reply has {size} bytes; this agent sends at most {most}"
+            ))
+            .hint("ask for less at a time, or raise 'max_frame' in the agent's configuration"));
+        }
+        if let Err(fault) = finished {
+            self.fail(&fault, Executed::Yes, None);
+        }
+    }
+
+    /// The object that the request names, for what is said about it.
+    pub(crate) fn object(&self) -> &str {
+        self.words().0
+    }
+
+    /// The method or attribute that the request names.
+    pub(crate) fn method(&self) -> &str {
+        self.words().1
+    }
+
+    fn words(&self) -> (&str, &str) {
+        // It was within the limits when it came.
+        Call::parse(&self.request, &UNLIMITED).map_or(("", ""), |call| (call.name, call.proc))
+    }
+}
+
+/// For requests that have been checked before.
+pub(crate) const UNLIMITED: proximity_proto::limits::Limits =
+    proximity_proto::limits::Limits { max_frame: usize::MAX, max_items: u32::MAX };
+
+impl proximity_session::Job for Box<Job> {
+    fn reply(&self) -> &[u8] {
+        &self.reply
+    }
+
+    fn repeat(&mut self, reply: &[u8]) {
+        self.reply.clear();
+        self.reply.extend_from_slice(reply);
+    }
+}
+
+/// A buffer beyond this is not kept: a bulk read of 1 MiB needs none anew, one of 16 MiB may.
+const BUFFER: usize = 2 << 20;
+
+/// What all kept buffers may hold together.
+const KEPT: usize = 16 << 20;
+
+/// Jobs that are kept.
+const JOBS: usize = 256;
+
+/// Jobs to be used again, so that a call allocates nothing.
+#[derive(Default)]
+pub(crate) struct Pool {
+    /// The one used last is used next: its buffers are the ones in the cache, and those that fit.
+    #[allow(clippy::vec_box, reason = "they travel in their boxes")]
+    jobs: Vec<Box<Job>>,
+    /// What their buffers hold.
+    bytes: usize,
+}
+
+impl Pool {
+    /// A job with empty buffers.
+    pub(crate) fn take(&mut self) -> Box<Job> {
+        let job = self.jobs.pop().unwrap_or_else(Job::new);
+        self.bytes = self.bytes.saturating_sub(job.request.capacity() + job.reply.capacity());
+        job
+    }
+
+    /// Takes back a job that is over.
+    pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
+        (job.peer, job.resume, job.panic) = (None, None, None);
+        for buffer in [&mut job.request, &mut job.reply] {
+            buffer.clear();
+            if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {
+                *buffer = Vec::new();
+            }
+            self.bytes += buffer.capacity();
+        }
+        if self.jobs.len() < JOBS {
+            self.jobs.push(job);
+        } else {
+            self.bytes -= job.request.capacity() + job.reply.capacity();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_keeps_buffers_of_a_megabyte_but_not_the_largest() {
+        let mut pool = Pool::default();
+        let mut job = pool.take();
+        job.reply.reserve(1 << 20);
+        job.request.reserve(BUFFER + 1);
+        pool.give_back(job);
+        let job = pool.take();
+        assert!(job.reply.capacity() >= 1 << 20);
+        assert_eq!(job.request.capacity(), 0);
+    }
+
+    #[test]
+    fn a_pool_holds_no_more_than_its_share_of_memory() {
+        let mut pool = Pool::default();
+        let jobs: Vec<_> = (0..JOBS + 10)
+            .map(|_| {
+                let mut job = pool.take();
+                job.reply.reserve(BUFFER / 2);
+                job
+            })
+            .collect();
+        for job in jobs {
+            pool.give_back(job);
+        }
+        assert_eq!(pool.jobs.len(), JOBS);
+        let held = |job: &Box<Job>| job.request.capacity() + job.reply.capacity();
+        let held: usize = pool.jobs.iter().map(held).sum();
+        assert_eq!(held, pool.bytes);
+        assert!(held <= KEPT, "{held}");
+    }
+}

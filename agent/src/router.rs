@@ -1,0 +1,347 @@
+//! The router: one thread between the transport, the session and the workers.
+//!
+//! ```text
+//! transport --message--> arrive --Event--> session --Action--> perform --Order--> worker
+//!     ^                    |                  ^                   |                  |
+//!     +------ reply -------+------------------|-------------------+                  |
+//!                                             +------------- Report -----------------+
+//! ```
+//!
+//! It never waits for a peer, a device or a lock that either could hold: it sleeps in the transport
+//! only.
+
+mod arrival;
+mod objects;
+mod words;
+
+use crate::{
+    access::Networks,
+    clock::Clock,
+    config::{Config, Endpoint},
+    control::Control,
+    job::{Job, Pool},
+    outbox::Outbox,
+    transport::{self, ListenError, Transport},
+    worker::{self, Mailbox, Order, Report, Slot, Surroundings},
+};
+use objects::{Entry, State};
+use proximity_proto::limits::Limits;
+use proximity_session::{Action, Event, HowCancelled, Place, Session, Uptime};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+/// How long the agent waits with its first call for objects that are slow to open.
+const OPENING: Duration = Duration::from_secs(2);
+
+/// How long it waits at its end for objects to close.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// The state of a running agent.
+pub(crate) struct Router {
+    clock: Clock,
+    control: Control,
+    mailbox: Arc<Mailbox>,
+    transport: Box<dyn Transport>,
+    session: Session<Box<Job>>,
+    /// What the session wants done, in its order.
+    actions: VecDeque<Action<Box<Job>>>,
+    /// Where it puts that.
+    fresh: Vec<Action<Box<Job>>>,
+    pool: Pool,
+    outbox: Outbox,
+    /// All objects there have been; a name of a slot is not used again.
+    entries: Vec<Option<Entry>>,
+    /// Those that can be called.
+    names: HashMap<String, Slot>,
+    /// The slot of each of the session's objects.
+    slots: Vec<Slot>,
+    /// When an object that is away is to be tried again, if there is one.
+    next_try: Option<Uptime>,
+    listen: Vec<Endpoint>,
+    plaintext: Networks,
+    limits: Limits,
+    queue: usize,
+    /// A request in JSON.
+    text: Vec<u8>,
+    /// Messages of peers that do not read.
+    ignored: u64,
+    drained: bool,
+}
+
+impl Router {
+    /// An agent that listens as `config` says and has its objects on the way to be opened.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`] for an endpoint that cannot be had.
+    pub(crate) fn new(
+        config: Config,
+        control: Control,
+        mut transport: Box<dyn Transport>,
+    ) -> Result<(Self, Vec<String>), ListenError> {
+        let addresses = transport.listen(&config.listen, config.limits.max_frame)?;
+        let mut router = Self {
+            clock: Clock::start(),
+            mailbox: Arc::new(Mailbox::new(Arc::clone(control.bell()))),
+            control,
+            transport,
+            // The hasher's keys come from the system's random numbers: as good as another.
+            session: Session::new(RandomState::new().hash_one("epoch")),
+            actions: VecDeque::new(),
+            fresh: Vec::new(),
+            pool: Pool::default(),
+            outbox: Outbox::default(),
+            entries: Vec::new(),
+            names: HashMap::new(),
+            slots: Vec::new(),
+            next_try: None,
+            listen: config.listen,
+            plaintext: config.plaintext,
+            limits: config.limits,
+            queue: config.queue,
+            text: Vec::new(),
+            ignored: 0,
+            drained: false,
+        };
+        for object in config.objects {
+            router.add(object, None);
+        }
+        Ok((router, addresses))
+    }
+
+    /// Waits until all objects were opened, or could not be, or it takes too long.
+    ///
+    /// A client that was there before the agent has its call on the way; it should find its object.
+    pub(crate) fn open_objects(&mut self) {
+        let end = self.clock.now() + OPENING;
+        while self.entries.iter().flatten().any(Entry::is_opening) {
+            let left = end.saturating_sub(self.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            self.wait_for_reports(left);
+        }
+    }
+
+    /// Serves until it is told to stop and nothing is left to be done.
+    pub(crate) fn serve(&mut self, on_ready: &mut dyn FnMut(&[String])) {
+        let bell = Arc::clone(self.control.bell());
+        while !self.drained {
+            if bell.was_rung() {
+                self.read_reports();
+                self.obey(on_ready);
+            }
+            let timeout = self.keep_time();
+            let mut job = self.pool.take();
+            let event = self.transport.next(&bell, timeout, &mut job.request);
+            match event {
+                transport::Event::Request(peer) => self.arrive(peer, job),
+                transport::Event::Gone(peer) => {
+                    self.pool.give_back(job);
+                    self.feed(Event::PeerGone { peer: peer.id });
+                }
+                transport::Event::Idle => {
+                    self.pool.give_back(job);
+                    self.retry_replies();
+                }
+            }
+            self.perform_all();
+        }
+    }
+
+    /// Closes all objects, as far as they let themselves be closed.
+    pub(crate) fn close(&mut self) {
+        let end = self.clock.now() + CLOSING;
+        for slot in 0..self.entries.len() {
+            self.close_object(slot);
+        }
+        while self.entries.iter().any(Option::is_some) {
+            let left = end.saturating_sub(self.clock.now());
+            if left.is_zero() {
+                let names = self.entries.iter().flatten().map(|entry| entry.config.name.as_str());
+                log::warn!("not closed in time: {}", names.collect::<Vec<_>>().join(", "));
+                return;
+            }
+            self.wait_for_reports(left);
+        }
+    }
+
+    /// Waits for reports of workers, and nothing else.
+    fn wait_for_reports(&mut self, timeout: Duration) {
+        let bell = Arc::clone(self.control.bell());
+        if let Some(fd) = bell.fall_asleep() {
+            let mut polled = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+            let waited = crate::os::poll(&mut polled, Some(timeout));
+            let [polled] = polled;
+            bell.wake_up(polled.revents != 0);
+            if let Err(error) = waited {
+                log::error!("cannot wait for objects: {error}");
+            }
+        }
+        // The bell stays rung for serve(), which has orders to look at.
+        self.read_reports();
+        if bell.was_rung() {
+            self.read_reports();
+            bell.ring();
+        }
+        self.perform_all();
+    }
+
+    /// Does what is due by the clock; returns how long there is nothing more.
+    fn keep_time(&mut self) -> Option<Duration> {
+        let wakes = [self.session.next_wake(), self.next_try, self.outbox.next_wake()];
+        let next = wakes.into_iter().flatten().min()?;
+        let now = self.clock.now();
+        if next > now {
+            return Some(next - now);
+        }
+        if self.session.next_wake().is_some_and(|wake| wake <= now) {
+            self.feed(Event::Tick);
+        }
+        if self.next_try.is_some_and(|next| next <= now) {
+            self.try_objects(now);
+        }
+        if self.outbox.next_wake().is_some_and(|wake| wake <= now) {
+            self.retry_replies();
+        }
+        self.perform_all();
+        Some(Duration::ZERO)
+    }
+
+    fn read_reports(&mut self) {
+        while let Some(report) = self.mailbox.take() {
+            match report {
+                Report::Ran { slot, object, job, end } => self.ran(slot, object, job, end),
+                Report::Opened { slot, outcome } => self.opened(slot, outcome),
+                Report::Stopped { slot } => self.stopped(slot),
+                Report::Progress { peer, message } => {
+                    // One that finds no room is not worth keeping: the next tells more.
+                    let _ = self.transport.try_send(&peer, &message);
+                }
+            }
+            // In between, so that an object's next call starts before the next report is read.
+            self.perform_all();
+        }
+    }
+
+    fn obey(&mut self, on_ready: &mut dyn FnMut(&[String])) {
+        let orders = self.control.take();
+        if let Some(config) = orders.reload {
+            self.reload(config, on_ready);
+        }
+        if orders.drain {
+            self.feed(Event::Drain);
+        }
+        self.perform_all();
+    }
+
+    /// Tells the session what happened.
+    fn feed(&mut self, event: Event<Box<Job>>) {
+        self.session.on(self.clock.now(), event, &mut self.fresh);
+        self.actions.extend(self.fresh.drain(..));
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(action) = self.actions.pop_front() {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action<Box<Job>>) {
+        match action {
+            Action::Start { object, job, place, deadline } => {
+                if let Some(&slot) = self.slots.get(object.index()) {
+                    self.start(slot, job, place, deadline);
+                }
+            }
+            Action::Reply { job } => self.deliver(job),
+            Action::Refuse { mut job, why, executed } => {
+                let entry = self.names.get(job.object()).and_then(|&slot| self.entry(slot));
+                let away = entry.and_then(Entry::away);
+                let (fault, reason) = words::refusal(&why, &job, away);
+                job.fail(&fault, executed, reason);
+                self.deliver(job);
+            }
+            Action::Cancelled { mut job, how } => {
+                let word = match how {
+                    HowCancelled::Queued => "queued",
+                    HowCancelled::Waiting => "waiting",
+                    HowCancelled::Running => "running",
+                    HowCancelled::Unknown => "unknown",
+                };
+                job.answer(|out| proximity_proto::reply::text(out, word));
+                self.deliver(job);
+            }
+            Action::Interrupt { object } => {
+                if let Some(&slot) = self.slots.get(object.index())
+                    && let Some(entry) = self.entry(slot)
+                {
+                    entry.worker.cancel.store(true, Relaxed);
+                }
+            }
+            Action::Forget { job } => self.pool.give_back(job),
+            Action::Reopen { object } => {
+                if let Some(&slot) = self.slots.get(object.index()) {
+                    self.reopen(slot);
+                }
+            }
+            Action::Retire { object } => {
+                if let Some(&slot) = self.slots.get(object.index()) {
+                    self.close_object(slot);
+                }
+            }
+            Action::Drained => self.drained = true,
+        }
+    }
+
+    fn start(&mut self, slot: Slot, mut job: Box<Job>, place: Place, deadline: Option<Uptime>) {
+        let clock = self.clock;
+        let Some(entry) = self.entries.get_mut(slot).and_then(Option::as_mut) else {
+            return self.pool.give_back(job);
+        };
+        let (State::Idle(mut object), Some(table)) =
+            (std::mem::replace(&mut entry.state, State::Busy), &entry.table)
+        else {
+            // The session starts calls on open, idle objects only.
+            log::error!("object '{}' was to run a call without being open", entry.config.name);
+            return self.pool.give_back(job);
+        };
+        entry.worker.cancel.store(false, Relaxed);
+        match place {
+            Place::Worker => {
+                let table = Arc::clone(table);
+                entry.worker.order(Order::Run { object, table, job, deadline });
+            }
+            Place::Inline => {
+                let surroundings =
+                    Surroundings { clock, cancel: &entry.worker.cancel, mailbox: None };
+                let end = worker::run(&mut *object, table, &mut job, deadline, &surroundings);
+                self.ran(slot, Some(object), job, end);
+            }
+        }
+    }
+
+    /// Sends a job's reply.
+    fn deliver(&mut self, job: Box<Job>) {
+        let now = self.clock.now();
+        let lost = self.outbox.send(job, &mut *self.transport, &mut self.pool, now);
+        if let Some(peer) = lost {
+            self.feed(Event::PeerGone { peer });
+        }
+    }
+
+    /// Tries replies again that found no room.
+    fn retry_replies(&mut self) {
+        if self.outbox.next_wake().is_none() {
+            return;
+        }
+        let now = self.clock.now();
+        while let Some(peer) = self.outbox.retry(&mut *self.transport, &mut self.pool, now) {
+            self.feed(Event::PeerGone { peer });
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What becomes of a message: answered here, or made a call for the session.
+
+use super::{Router, words};
+use crate::{job::Job, table::Table, transport::Peer};
+use proximity_proto::{
+    Effect, Fault,
+    call::{Call, Codec, Op, ReplyTo},
+    fault::{Executed, Reason},
+    hello::{AgentLimits, Hello},
+    json, reply,
+};
+use proximity_session::{CallId, Event, ObjectId, Request};
+use std::{fmt::Write, sync::Arc};
+
+/// Calls that one client may have waiting, as `hello` tells. One that has so many replies unread is not
+/// listened to.
+const MAX_INFLIGHT: usize = 64;
+
+/// The agent's own refusal of a request, and its reason if it is one of the wire's.
+type Refused = (Fault, Option<Reason>);
+
+/// What a request asks for.
+enum Asked {
+    Hello,
+    /// `describe`.
+    Describe(Arc<Table>),
+    /// `list_methods`.
+    ListMethods(Arc<Table>),
+    /// `list_methods` of an object that there is not.
+    InterfaceError(String),
+    Cancel(CallId),
+    Call {
+        object: ObjectId,
+        effect: Effect,
+        quick: bool,
+    },
+}
+
+impl Router {
+    /// Takes in the message in `job.request`.
+    pub(super) fn arrive(&mut self, peer: Arc<Peer>, mut job: Box<Job>) {
+        if self.outbox.holds(peer.id) >= MAX_INFLIGHT {
+            self.ignored += 1;
+            return self.pool.give_back(job);
+        }
+        let codec = Codec::of(&job.request);
+        let epoch = self.session.epoch();
+        job.peer = Some(peer);
+        job.note(
+            ReplyTo { version: 1, codec, id: None, epoch },
+            None,
+            false,
+            self.limits.max_frame,
+        );
+        if codec == Codec::Json
+            && let Err(fault) = self.translate(&mut job)
+        {
+            job.fail(&fault, Executed::No, None);
+            return self.deliver(job);
+        }
+        let asked = match Call::parse(&job.request, &self.limits) {
+            Ok(call) => {
+                let to = ReplyTo { version: call.version, codec, id: call.id, epoch };
+                let (expires, progress) = (call.expires, call.progress);
+                let id = call.id.map(|id| CallId { client: id.client, seq: id.seq });
+                let call_epoch = call.epoch;
+                let asked = self.understand(&call, job.peer.as_deref());
+                job.note(to, expires, progress, self.limits.max_frame);
+                asked.map(|asked| (asked, id, call_epoch))
+            }
+            Err(bad) => {
+                let to = ReplyTo { version: bad.version, codec, id: bad.id, epoch };
+                job.note(to, None, false, self.limits.max_frame);
+                Err((bad.fault, None))
+            }
+        };
+        match asked {
+            Ok((asked, id, epoch)) => self.answer(asked, id, epoch, job),
+            Err((fault, reason)) => {
+                job.fail(&fault, Executed::No, reason);
+                self.deliver(job);
+            }
+        }
+    }
+
+    /// Makes MessagePack of a request in JSON.
+    fn translate(&mut self, job: &mut Job) -> Result<(), Fault> {
+        self.text.clear();
+        std::mem::swap(&mut self.text, &mut job.request);
+        json::to_messagepack(&self.text, &self.limits, &mut job.request)
+            .map_err(|error| Fault::from_error("ValueError", &error))
+    }
+
+    fn understand(&self, call: &Call<'_>, peer: Option<&Peer>) -> Result<Asked, Refused> {
+        if let Some(peer) = peer.filter(|peer| !peer.may_come(&self.plaintext)) {
+            return Err((words::not_allowed(peer), None));
+        }
+        match call.op {
+            Op::Hello => Ok(Asked::Hello),
+            Op::Cancel => {
+                let mut ids = call.args.positional.iter();
+                let id = ids.next().and_then(proximity_proto::call::CallId::from_value);
+                let id = id.filter(|_| ids.next().is_none()).ok_or_else(|| {
+                    (Fault::type_error("cancel takes the id of a call: [bytes(16), int]"), None)
+                })?;
+                Ok(Asked::Cancel(CallId { client: id.client, seq: id.seq }))
+            }
+            Op::Describe => self.table(call.name).map(|(_, table)| Asked::Describe(table.clone())),
+            Op::ListMethods if !self.names.contains_key(call.name) => {
+                Ok(Asked::InterfaceError(call.name.to_owned()))
+            }
+            Op::ListMethods => {
+                self.table(call.name).map(|(_, table)| Asked::ListMethods(table.clone()))
+            }
+            _ => {
+                let stale = call.epoch.is_some_and(|epoch| epoch != self.session.epoch());
+                self.callee(call).map_err(|refused| {
+                    // What an earlier run had, a later one may not.
+                    if stale { words::stale_epoch() } else { refused }
+                })
+            }
+        }
+    }
+
+    /// The object and what is to be done with it.
+    fn callee(&self, call: &Call<'_>) -> Result<Asked, Refused> {
+        let (object, table) = self.table(call.name)?;
+        let own = |fault| (fault, None);
+        let (effect, quick) = match call.op {
+            Op::Get => (Effect::Read, table.attribute(call.proc).map_err(own)?.quick),
+            Op::Set => {
+                table.attribute(call.proc).map_err(own)?;
+                (Effect::Write, false)
+            }
+            _ => {
+                let method = table.method(call.proc).map_err(own)?;
+                (method.effect, method.quick)
+            }
+        };
+        Ok(Asked::Call { object, effect, quick })
+    }
+
+    /// The object called `name`, if it was opened once.
+    fn table(&self, name: &str) -> Result<(ObjectId, &Arc<Table>), Refused> {
+        let entry = self.names.get(name).and_then(|&slot| self.entry(slot));
+        let entry = entry
+            .ok_or_else(|| (words::no_object(name, self.names.keys().map(String::as_str)), None))?;
+        match (entry.id, &entry.table) {
+            (Some(id), Some(table)) => Ok((id, table)),
+            _ => Err((words::not_open(name, entry.away()), Some(Reason::Failed))),
+        }
+    }
+
+    fn answer(&mut self, asked: Asked, id: Option<CallId>, epoch: Option<u64>, mut job: Box<Job>) {
+        match asked {
+            Asked::Call { object, effect, quick } => {
+                let Some(peer) = job.peer_id() else { return self.pool.give_back(job) };
+                let expires = job.expires;
+                let request = Request { peer, id, epoch, expires, object, effect, quick, job };
+                return self.feed(Event::Request(request));
+            }
+            Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
+            Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
+            Asked::Describe(table) => job.answer(|out| reply::text(out, &table.description)),
+            Asked::ListMethods(table) => {
+                job.answer(|out| out.extend_from_slice(&table.list_methods));
+            }
+            Asked::InterfaceError(name) => job.answer(|out| {
+                let mut quoted = String::with_capacity(name.len() + 2);
+                // Writing to a String cannot fail.
+                let _ = write!(quoted, "'{}'", name.escape_debug());
+                reply::ToReply::to_reply(&("Interface error", quoted), out);
+            }),
+        }
+        self.deliver(job);
+    }
+
+    fn hello(&self) -> Hello {
+        // An object that was never opened has no interface, and so none that could have changed.
+        let hash = |table: &Option<Arc<Table>>| table.as_ref().map_or(0, |table| table.hash);
+        let objects = self.names.iter().filter_map(|(name, &slot)| {
+            self.entry(slot).map(|entry| (name.clone(), hash(&entry.table)))
+        });
+        Hello {
+            epoch: self.session.epoch(),
+            now: self.clock.now(),
+            agent: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            limits: AgentLimits::new(&self.limits, MAX_INFLIGHT as u64),
+            features: Vec::new(),
+            objects: objects.collect(),
+        }
+    }
+}

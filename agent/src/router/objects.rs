@@ -1,0 +1,283 @@
+//! Objects from their opening to their end.
+
+use super::Router;
+use crate::{
+    config::{Config, ObjectConfig},
+    job::Job,
+    table::Table,
+    worker::{End, Order, Slot, Worker},
+};
+use proximity_proto::{Fault, Object};
+use proximity_session::{Event, ObjectId, ObjectOptions, Uptime};
+use std::{sync::Arc, time::Duration};
+
+/// How long after a try in vain an object is opened again; doubled each time, up to the second.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// What an agent looks like to the router.
+pub(super) struct Entry {
+    pub(super) config: Arc<ObjectConfig>,
+    pub(super) worker: Worker,
+    pub(super) state: State,
+    /// What can be called; none before it was opened once.
+    pub(super) table: Option<Arc<Table>>,
+    /// Its name in the session, which knows only objects that were opened once.
+    pub(super) id: Option<ObjectId>,
+    /// It is to be closed as soon as its worker gives it back.
+    ending: bool,
+    /// The object of the same name that is to be opened when this one is closed.
+    successor: Option<Slot>,
+}
+
+/// Where an object is.
+pub(super) enum State {
+    /// Not opened: one of the same name is still there.
+    Next,
+    /// With its worker, to be opened.
+    Opening {
+        /// The session waits for it.
+        asked: bool,
+        /// How long to wait if it fails.
+        pause: Duration,
+    },
+    /// Here.
+    Idle(Box<dyn Object>),
+    /// With its worker, or in the router's hands, for a call.
+    Busy,
+    /// It panicked; what is left of it, if the worker has not closed that.
+    Broken(Option<Box<dyn Object>>),
+    /// It could not be opened.
+    Away {
+        /// Why.
+        fault: Fault,
+        /// When to try again.
+        next: Uptime,
+        /// How long to wait after that.
+        pause: Duration,
+    },
+    /// With its worker, to be closed.
+    Closing,
+}
+
+impl Entry {
+    /// Whether it is not known yet if the object can be opened.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Opening { .. })
+    }
+
+    /// Why the object could not be opened, if that is so.
+    pub(super) fn away(&self) -> Option<&Fault> {
+        match &self.state {
+            State::Away { fault, .. } => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl Router {
+    pub(super) fn entry(&self, slot: Slot) -> Option<&Entry> {
+        self.entries.get(slot)?.as_ref()
+    }
+
+    fn entry_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.entries.get_mut(slot)?.as_mut()
+    }
+
+    /// Takes in an object, and has it opened, once `before` is closed.
+    pub(super) fn add(&mut self, config: ObjectConfig, before: Option<Slot>) {
+        let slot = self.entries.len();
+        let config = Arc::new(config);
+        let worker =
+            Worker::start(slot, Arc::clone(&config), self.clock, Arc::clone(&self.mailbox));
+        let worker = match worker {
+            Ok(worker) => worker,
+            Err(error) => {
+                return log::error!("object '{}' gets no thread: {error}", config.name);
+            }
+        };
+        self.names.insert(config.name.clone(), slot);
+        let (state, table, id) = (State::Next, None, None);
+        let entry = Entry { config, worker, state, table, id, ending: false, successor: None };
+        self.entries.push(Some(entry));
+        match before.and_then(|before| self.entry_mut(before)) {
+            Some(before) => before.successor = Some(slot),
+            None => self.open(slot, None, false, RETRY.0),
+        }
+    }
+
+    fn open(&mut self, slot: Slot, remains: Option<Box<dyn Object>>, asked: bool, pause: Duration) {
+        if let Some(entry) = self.entry_mut(slot) {
+            entry.state = State::Opening { asked, pause };
+            entry.worker.order(Order::Open(remains));
+        }
+    }
+
+    /// An object was opened, or could not be.
+    pub(super) fn opened(
+        &mut self,
+        slot: Slot,
+        outcome: Result<(Box<dyn Object>, Arc<Table>), Fault>,
+    ) {
+        let (now, queue) = (self.clock.now(), self.queue);
+        let Some(entry) = self.entries.get_mut(slot).and_then(Option::as_mut) else { return };
+        let State::Opening { asked, pause } = entry.state else { return };
+        let name = &entry.config.name;
+        let ok = outcome.is_ok();
+        match outcome {
+            Ok((object, table)) => {
+                log::info!("object '{name}' is open");
+                entry.state = State::Idle(object);
+                entry.table = Some(table);
+                if entry.id.is_none() {
+                    let options = ObjectOptions { queue, ..ObjectOptions::default() };
+                    entry.id = Some(self.session.add_object(options));
+                    self.slots.push(slot);
+                }
+            }
+            Err(fault) => {
+                // Once: what is tried every few seconds need not be told each time.
+                if pause == RETRY.0 {
+                    log::warn!("object '{name}' cannot be opened, and is tried again: {fault}");
+                }
+                let next = now + pause;
+                self.next_try = Some(self.next_try.map_or(next, |time| time.min(next)));
+                entry.state = State::Away { fault, next, pause: (pause * 2).min(RETRY.1) };
+            }
+        }
+        if entry.ending {
+            self.close_object(slot);
+        } else if let (true, Some(object)) = (asked, entry.id) {
+            self.feed(Event::Reopened { object, ok });
+        }
+    }
+
+    /// The session wants an object opened anew.
+    pub(super) fn reopen(&mut self, slot: Slot) {
+        let Some(entry) = self.entry_mut(slot) else { return };
+        let Some(object) = entry.id else { return };
+        match &mut entry.state {
+            State::Broken(remains) => {
+                let remains = remains.take();
+                self.open(slot, remains, true, RETRY.0);
+            }
+            State::Opening { asked, .. } => *asked = true,
+            // It came back by itself since the session saw it fail.
+            State::Idle(_) => self.feed(Event::Reopened { object, ok: true }),
+            // It is tried again at its time: a client that calls often does not hammer the device.
+            _ => self.feed(Event::Reopened { object, ok: false }),
+        }
+    }
+
+    /// Opens again what is away and whose time has come.
+    pub(super) fn try_objects(&mut self, now: Uptime) {
+        self.next_try = None;
+        for slot in 0..self.entries.len() {
+            let Some(entry) = self.entry(slot) else { continue };
+            let State::Away { next, pause, .. } = entry.state else { continue };
+            if next <= now {
+                self.open(slot, None, false, pause);
+            } else {
+                self.next_try = Some(self.next_try.map_or(next, |time| time.min(next)));
+            }
+        }
+    }
+
+    /// A call gave its object back.
+    pub(super) fn ran(
+        &mut self,
+        slot: Slot,
+        object: Option<Box<dyn Object>>,
+        job: Box<Job>,
+        end: End,
+    ) {
+        let Some(entry) = self.entry_mut(slot) else { return self.pool.give_back(job) };
+        entry.state = match object {
+            Some(object) if end != End::Panicked => State::Idle(object),
+            remains => State::Broken(remains),
+        };
+        let Some(object) = entry.id else { return self.pool.give_back(job) };
+        self.feed(match end {
+            End::Done => Event::Done { object, job },
+            End::Lapsed => Event::Lapsed { object, job },
+            End::Waiting(until) => Event::Waiting { object, job, until },
+            End::Panicked => Event::Panicked { object, job },
+        });
+    }
+
+    /// Closes an object for good: now, or when its worker is done with it.
+    pub(super) fn close_object(&mut self, slot: Slot) {
+        let Some(entry) = self.entry_mut(slot) else { return };
+        let object = match std::mem::replace(&mut entry.state, State::Closing) {
+            State::Idle(object) => Some(object),
+            State::Broken(remains) => remains,
+            State::Away { .. } => None,
+            // Its worker gives it back first; or it waits for the one before it, as its successor does.
+            state => {
+                entry.state = state;
+                entry.ending = true;
+                return;
+            }
+        };
+        entry.worker.order(Order::Stop(object));
+    }
+
+    /// An object is closed for good.
+    pub(super) fn stopped(&mut self, slot: Slot) {
+        let Some(entry) = self.entries.get_mut(slot).and_then(Option::take) else { return };
+        log::info!("object '{}' is closed", entry.config.name);
+        let Some(slot) = entry.successor else { return };
+        match self.entry_mut(slot) {
+            Some(successor) if successor.ending => {
+                successor.state = State::Closing;
+                successor.worker.order(Order::Stop(None));
+            }
+            _ => self.open(slot, None, false, RETRY.0),
+        }
+    }
+
+    /// Works by another configuration from now on.
+    pub(super) fn reload(&mut self, config: Config, on_ready: &mut dyn FnMut(&[String])) {
+        if self.listen != config.listen {
+            match self.transport.listen(&config.listen, config.limits.max_frame) {
+                Ok(addresses) => on_ready(&addresses),
+                Err(error) => {
+                    let why = &error.source;
+                    return log::error!("the configuration is not taken over: {error}: {why}");
+                }
+            }
+        }
+        self.listen = config.listen;
+        self.plaintext = config.plaintext;
+        self.limits = config.limits;
+        self.queue = config.queue;
+        let mut before = std::mem::take(&mut self.names);
+        for object in config.objects {
+            let same = before.get(&object.name).copied().filter(|&slot| {
+                self.entry(slot).is_some_and(|entry| entry.config.fingerprint == object.fingerprint)
+            });
+            let name = object.name.clone();
+            match same {
+                Some(slot) => {
+                    before.remove(&name);
+                    self.names.insert(name, slot);
+                }
+                None => {
+                    let former = before.remove(&name);
+                    self.add(object, former);
+                    former.into_iter().for_each(|slot| self.remove(slot));
+                }
+            }
+        }
+        for slot in before.into_values() {
+            self.remove(slot);
+        }
+    }
+
+    /// Takes an object out of the configuration.
+    fn remove(&mut self, slot: Slot) {
+        match self.entry(slot).and_then(|entry| entry.id) {
+            Some(object) => self.feed(Event::RemoveObject { object }),
+            None => self.close_object(slot),
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! ZeroMQ: the only file of the agent with zmq's types.
+//!
+//! One ROUTER socket for each endpoint, so that where a message came from is known from its socket.
+//! The frames of a message, both ways:
+//!
+//! ```text
+//! [identity] [] [payload]     a REQ socket's, and a DEALER's that puts the empty frame itself
+//! [identity] [payload]        a bare DEALER's
+//! ```
+//!
+//! A reply has the form of its request. Anything longer is dropped whole, and counted.
+
+use super::{Event, ListenError, Peer, Route, Sent, Traffic, Transport};
+use crate::{bell::Bell, config::Endpoint, os};
+use proximity_proto::{Principal, object::PrincipalKind};
+use std::{collections::HashMap, io, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
+
+/// A peer that has not finished its handshake by then is dropped: it would hold a descriptor for ever.
+const HANDSHAKE: Duration = Duration::from_secs(3);
+
+/// Messages that a peer may leave unread before it is [`Sent::Full`]. Small, for each may be as large
+/// as the largest reply.
+const UNREAD: i32 = 8;
+
+/// What a frame may weigh beyond the largest request, so that one that is a little too large gets an
+/// answer that says so, and is not just cut off.
+const SLACK: usize = 64 << 10;
+
+/// How long replies that were sent may take to leave when a socket is closed.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Connections whose peers are remembered without another look: half of them at least, all at most.
+const REMEMBERED: usize = 8192;
+
+/// ROUTER sockets.
+pub struct Zmq {
+    context: Context,
+    sockets: Vec<Listener>,
+    /// One for each socket, and a last one for the bell.
+    polled: Vec<libc::pollfd>,
+    /// Which socket is looked at first: each in turn.
+    first: usize,
+    /// Names sockets, for [`Route`]s of sockets that are closed must lead nowhere.
+    next_id: u64,
+    identity: Message,
+    payload: Message,
+    traffic: Traffic,
+}
+
+/// A socket.
+struct Listener {
+    id: u64,
+    socket: Socket,
+    endpoint: Endpoint,
+    /// How clients reach it.
+    address: String,
+    /// Its last operation was a receive that found nothing. Only then is it true that poll will tell
+    /// of the next message: libzmq's descriptor tells of changes, and any operation may consume them.
+    dry: bool,
+    peers: Peers,
+}
+
+impl Zmq {
+    /// A transport that listens nowhere yet.
+    pub fn new() -> Self {
+        Self {
+            context: Context::new(),
+            sockets: Vec::new(),
+            polled: Vec::new(),
+            first: 0,
+            next_id: 0,
+            identity: Message::new(),
+            payload: Message::new(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// The next message that has arrived, if one has.
+    fn take(&mut self, request: &mut Vec<u8>) -> Option<Event> {
+        let count = self.sockets.len();
+        for place in 0..count {
+            let place = (self.first + place) % count;
+            let Some(listener) = self.sockets.get_mut(place) else { continue };
+            while !listener.dry {
+                match listener.receive(&mut self.identity, &mut self.payload) {
+                    Received::Nothing => listener.dry = true,
+                    Received::Odd => self.traffic.odd += 1,
+                    Received::Message { delimited } => {
+                        self.traffic.received += 1;
+                        self.first = (place + 1) % count;
+                        request.clear();
+                        request.extend_from_slice(&self.payload);
+                        return Some(Event::Request(listener.peer(&mut self.identity, delimited)));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn bind(&mut self, endpoint: &Endpoint, max_frame: usize) -> Result<Listener, Error> {
+        let socket = self.context.socket(zmq::ROUTER)?;
+        socket.set_linger(millis(FAREWELL))?;
+        // Replies to peers that are gone are to be seen, and counted.
+        socket.set_router_mandatory(true)?;
+        // With handover whoever takes another's identity gets its replies.
+        socket.set_router_handover(false)?;
+        socket.set_handshake_ivl(millis(HANDSHAKE))?;
+        socket.set_sndhwm(UNREAD)?;
+        socket.set_maxmsgsize(i64::try_from(max_frame + SLACK).unwrap_or(i64::MAX))?;
+        socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
+        socket.bind(&endpoint.to_string())?;
+        let address = socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.to_string());
+        self.next_id += 1;
+        Ok(Listener {
+            id: self.next_id,
+            socket,
+            endpoint: endpoint.clone(),
+            address,
+            dry: false,
+            peers: Peers::default(),
+        })
+    }
+}
+
+impl Default for Zmq {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Transport for Zmq {
+    fn next(&mut self, bell: &Bell, timeout: Option<Duration>, request: &mut Vec<u8>) -> Event {
+        if let Some(event) = self.take(request) {
+            return event;
+        }
+        let Some(fd) = bell.fall_asleep() else { return Event::Idle };
+        if let Some(last) = self.polled.last_mut() {
+            last.fd = fd;
+        }
+        if let Err(error) = os::poll(&mut self.polled, timeout) {
+            // Only a fault of the agent's own leads here; what follows finds all there is all the same.
+            log::error!("cannot wait for messages: {error}");
+        }
+        let mut readable = self.polled.iter().map(|polled| polled.revents != 0);
+        for (listener, readable) in self.sockets.iter_mut().zip(readable.by_ref()) {
+            listener.dry &= !readable;
+        }
+        bell.wake_up(readable.next().unwrap_or(false));
+        self.take(request).unwrap_or(Event::Idle)
+    }
+
+    fn try_send(&mut self, peer: &Peer, payload: &[u8]) -> Sent {
+        let Route { socket, identity, delimited } = &peer.route;
+        let Some(listener) = self.sockets.iter_mut().find(|listener| listener.id == *socket) else {
+            self.traffic.unreachable += 1;
+            return Sent::Gone;
+        };
+        listener.dry = false;
+        match listener.send(identity, *delimited, payload) {
+            Ok(()) => {
+                self.traffic.sent += 1;
+                Sent::Sent
+            }
+            Err(Error::EAGAIN) => {
+                self.traffic.full += 1;
+                Sent::Full
+            }
+            Err(error) => {
+                if error != Error::EHOSTUNREACH {
+                    log::error!("cannot send: {error}");
+                }
+                listener.peers.forget(identity);
+                self.traffic.unreachable += 1;
+                Sent::Gone
+            }
+        }
+    }
+
+    fn listen(
+        &mut self,
+        endpoints: &[Endpoint],
+        max_frame: usize,
+    ) -> Result<Vec<String>, ListenError> {
+        let mut bound = Vec::new();
+        for endpoint in endpoints {
+            if self.sockets.iter().any(|listener| listener.endpoint == *endpoint) {
+                continue;
+            }
+            let listener = self.bind(endpoint, max_frame).map_err(|error| ListenError {
+                endpoint: endpoint.to_string(),
+                source: io::Error::from_raw_os_error(error.to_raw()),
+            })?;
+            bound.push(listener);
+        }
+        self.sockets.retain(|listener| endpoints.contains(&listener.endpoint));
+        self.sockets.append(&mut bound);
+        let descriptors = self.sockets.iter().map(|listener| listener.socket.as_raw_fd());
+        // The bell's place is filled in when it is polled.
+        self.polled = descriptors
+            .chain([-1])
+            .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
+            .collect();
+        let address = |endpoint: &Endpoint| {
+            let listener = self.sockets.iter().find(|listener| listener.endpoint == *endpoint);
+            listener.map(|listener| listener.address.clone())
+        };
+        Ok(endpoints.iter().filter_map(address).collect())
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+}
+
+/// What a receive found.
+enum Received {
+    Nothing,
+    /// A message of a form that is not served.
+    Odd,
+    Message {
+        delimited: bool,
+    },
+}
+
+impl Listener {
+    fn receive(&self, identity: &mut Message, payload: &mut Message) -> Received {
+        if !self.frame(identity) {
+            return Received::Nothing;
+        }
+        // The frames of a message arrive together: from here on there is one for each promise.
+        let mut delimited = false;
+        let mut whole = identity.get_more() && self.frame(payload);
+        if whole && payload.is_empty() && payload.get_more() {
+            delimited = true;
+            whole = self.frame(payload);
+        }
+        while whole && payload.get_more() {
+            whole = false;
+            while payload.get_more() && self.frame(payload) {}
+        }
+        if whole { Received::Message { delimited } } else { Received::Odd }
+    }
+
+    /// Receives a frame, if there is one.
+    fn frame(&self, frame: &mut Message) -> bool {
+        loop {
+            match self.socket.recv(frame, DONTWAIT) {
+                Ok(()) => return true,
+                Err(Error::EAGAIN) => return false,
+                Err(Error::EINTR) => {}
+                Err(error) => {
+                    log::error!("cannot receive at {}: {error}", self.endpoint);
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn send(&self, identity: &[u8], delimited: bool, payload: &[u8]) -> Result<(), Error> {
+        self.socket.send(identity, DONTWAIT | SNDMORE)?;
+        // libzmq takes the rest of a message whose first frame it took.
+        if delimited {
+            self.socket.send(&[][..], DONTWAIT | SNDMORE)?;
+        }
+        self.socket.send(payload, DONTWAIT)
+    }
+
+    /// The peer that `identity`, the first frame of a message, is from.
+    fn peer(&mut self, identity: &mut Message, delimited: bool) -> Arc<Peer> {
+        // libzmq's own identities start with 0, and each is given to one connection only. One that a
+        // client chose may come back from elsewhere.
+        let chosen = identity.first() != Some(&0);
+        let mut address = None;
+        if chosen {
+            address = self.address(identity);
+        }
+        if let Some(peer) = self.peers.get(identity)
+            && peer.route.delimited == delimited
+            && (!chosen || peer.address == address)
+        {
+            return Arc::clone(peer);
+        }
+        if !chosen {
+            address = self.address(identity);
+        }
+        let local = match self.endpoint {
+            Endpoint::Ipc(_) => true,
+            Endpoint::Tcp { .. } => address.is_some_and(|address| address.is_loopback()),
+        };
+        let kind = if local { PrincipalKind::Local } else { PrincipalKind::Address };
+        let principal = Principal {
+            kind,
+            name: String::new(),
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+        };
+        let identity: Box<[u8]> = identity[..].into();
+        let route = Route { socket: self.id, identity: identity.clone(), delimited };
+        let peer = Peer::new(principal, address, route);
+        log::debug!("{} calls from '{}'", self.address, peer.principal.address);
+        self.peers.insert(identity, Arc::clone(&peer));
+        peer
+    }
+
+    /// Where the connection of a message comes from. For a local socket libzmq tells numbers of user
+    /// and process instead.
+    fn address(&self, frame: &mut Message) -> Option<IpAddr> {
+        let address: IpAddr = frame.gets("Peer-Address")?.parse().ok()?;
+        Some(address.to_canonical())
+    }
+}
+
+/// The peers of a socket by identity: those of the last messages, and of some before.
+///
+/// libzmq does not say when a connection ends, so they are kept in two generations, of which the older
+/// is dropped when the younger is full. Whoever has not called for long is looked at again.
+#[derive(Default)]
+struct Peers {
+    young: HashMap<Box<[u8]>, Arc<Peer>>,
+    old: HashMap<Box<[u8]>, Arc<Peer>>,
+}
+
+impl Peers {
+    fn get(&mut self, identity: &[u8]) -> Option<&Arc<Peer>> {
+        if !self.young.contains_key(identity)
+            && let Some((identity, peer)) = self.old.remove_entry(identity)
+        {
+            self.insert(identity, peer);
+        }
+        self.young.get(identity)
+    }
+
+    fn insert(&mut self, identity: Box<[u8]>, peer: Arc<Peer>) {
+        if self.young.len() >= REMEMBERED / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(identity, peer);
+    }
+
+    fn forget(&mut self, identity: &[u8]) {
+        self.young.remove(identity);
+        self.old.remove(identity);
+    }
+}
+
+/// The library behind this, for `--version`: its version, and whether it can encrypt.
+pub fn library() -> String {
+    let (major, minor, patch) = zmq::version();
+    let curve = if zmq::has("curve") == Some(true) { "with" } else { "without" };
+    format!("libzmq {major}.{minor}.{patch} {curve} CURVE")
+}
+
+/// As libzmq wants it.
+fn millis(time: Duration) -> i32 {
+    i32::try_from(time.as_millis()).unwrap_or(i32::MAX)
+}

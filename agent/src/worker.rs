@@ -1,0 +1,313 @@
+//! One thread for each object, and what it does with a call: the same when the router runs it itself.
+
+use crate::{
+    bell::Bell,
+    clock::Clock,
+    config::ObjectConfig,
+    job::{Job, UNLIMITED},
+    table::Table,
+    transport::Peer,
+};
+use proximity_proto::{
+    Context, Fault, Object, Principal,
+    call::{Call, Op, ReplyTo},
+    fault::Executed,
+    object::{Flow, Host},
+    reply,
+};
+use proximity_session::Uptime;
+use std::{
+    any::Any,
+    collections::VecDeque,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::{self, Thread},
+};
+
+/// The name of an object among those of the router; not used again.
+pub(crate) type Slot = usize;
+
+/// What the router asks of a worker. One thing at a time, but for the last.
+pub(crate) enum Order {
+    /// Drop what is left of the object, and open it.
+    Open(Option<Box<dyn Object>>),
+    /// Run a call.
+    Run { object: Box<dyn Object>, table: Arc<Table>, job: Box<Job>, deadline: Option<Uptime> },
+    /// Close the object and end.
+    Stop(Option<Box<dyn Object>>),
+}
+
+/// What a worker tells the router.
+pub(crate) enum Report {
+    /// An object was opened, or could not be.
+    Opened { slot: Slot, outcome: Result<(Box<dyn Object>, Arc<Table>), Fault> },
+    /// A call gave the object back; with none it panicked, and the object is closed.
+    Ran { slot: Slot, object: Option<Box<dyn Object>>, job: Box<Job>, end: End },
+    /// A call tells how far it is.
+    Progress { peer: Arc<Peer>, message: Vec<u8> },
+    /// The object is closed and the thread has ended.
+    Stopped { slot: Slot },
+}
+
+/// How running a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is over; its reply is written.
+    Done,
+    /// It was not to start any more.
+    Lapsed,
+    /// It goes on at a time.
+    Waiting(Uptime),
+    /// It panicked.
+    Panicked,
+}
+
+/// The workers' way back to the router.
+pub(crate) struct Mailbox {
+    bell: Arc<Bell>,
+    reports: Mutex<VecDeque<Report>>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(bell: Arc<Bell>) -> Self {
+        // Room for one report of each of many objects, so that none is made while calls run.
+        Self { bell, reports: Mutex::new(VecDeque::with_capacity(64)) }
+    }
+
+    fn post(&self, report: Report) {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
+        self.bell.ring();
+    }
+
+    /// The oldest report.
+    pub(crate) fn take(&self) -> Option<Report> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// The router's end of a worker.
+pub(crate) struct Worker {
+    orders: Arc<Mutex<VecDeque<Order>>>,
+    thread: Thread,
+    /// Tells the call in hand that its caller took it back.
+    pub(crate) cancel: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// Starts the thread of an object.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, where it gives no more threads.
+    pub(crate) fn start(
+        slot: Slot,
+        config: Arc<ObjectConfig>,
+        clock: Clock,
+        mailbox: Arc<Mailbox>,
+    ) -> io::Result<Self> {
+        let orders = Arc::new(Mutex::new(VecDeque::with_capacity(2)));
+        let cancel = Arc::new(AtomicBool::new(false));
+        let desk = Desk {
+            slot,
+            config,
+            clock,
+            mailbox,
+            orders: Arc::clone(&orders),
+            cancel: Arc::clone(&cancel),
+        };
+        let name = format!("object {}", desk.config.name);
+        let thread = thread::Builder::new().name(name).spawn(move || desk.work())?;
+        Ok(Self { orders, thread: thread.thread().clone(), cancel })
+    }
+
+    /// Hands an order over.
+    pub(crate) fn order(&self, order: Order) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
+        self.thread.unpark();
+    }
+}
+
+/// The worker's own end.
+struct Desk {
+    slot: Slot,
+    config: Arc<ObjectConfig>,
+    clock: Clock,
+    mailbox: Arc<Mailbox>,
+    orders: Arc<Mutex<VecDeque<Order>>>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Desk {
+    fn work(&self) {
+        let slot = self.slot;
+        loop {
+            let order = self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            match order {
+                None => thread::park(),
+                Some(Order::Open(remains)) => {
+                    self.close(remains);
+                    self.mailbox.post(Report::Opened { slot, outcome: self.open() });
+                }
+                Some(Order::Run { mut object, table, mut job, deadline }) => {
+                    let surroundings = Surroundings {
+                        clock: self.clock,
+                        cancel: &self.cancel,
+                        mailbox: Some(&self.mailbox),
+                    };
+                    let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
+                    let object = if end == End::Panicked {
+                        self.close(Some(object));
+                        None
+                    } else {
+                        Some(object)
+                    };
+                    self.mailbox.post(Report::Ran { slot, object, job, end });
+                }
+                Some(Order::Stop(object)) => {
+                    self.close(object);
+                    self.mailbox.post(Report::Stopped { slot });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open(&self) -> Result<(Box<dyn Object>, Arc<Table>), Fault> {
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let object = (self.config.opener)()?;
+            let table = Arc::new(Table::new(&*object, &self.config));
+            Ok((object, table))
+        }));
+        opened.unwrap_or_else(|panic| {
+            let (name, said) = (&self.config.name, what_it_said(&*panic));
+            Err(Fault::runtime_error(format!("object '{name}' panicked as it was opened: {said}")))
+        })
+    }
+
+    /// Closes an object, which may take its time, and may go wrong.
+    fn close(&self, object: Option<Box<dyn Object>>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(object))) {
+            let (name, said) = (&self.config.name, what_it_said(&*panic));
+            log::warn!("object '{name}' panicked as it was closed: {said}");
+        }
+    }
+}
+
+/// What a call is run in.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) clock: Clock,
+    pub(crate) cancel: &'a AtomicBool,
+    /// Where progress goes; nowhere from a call that the router runs itself, which has no time for it.
+    pub(crate) mailbox: Option<&'a Mailbox>,
+}
+
+/// Runs a call, or what is left of it.
+///
+/// The last look at the clock is taken here, right before the driver.
+pub(crate) fn run(
+    object: &mut dyn Object,
+    table: &Table,
+    job: &mut Job,
+    deadline: Option<Uptime>,
+    surroundings: &Surroundings<'_>,
+) -> End {
+    let late = deadline.is_some_and(|deadline| deadline <= surroundings.clock.now());
+    if late || surroundings.cancel.load(Relaxed) {
+        return End::Lapsed;
+    }
+    let caught = catch_unwind(AssertUnwindSafe(|| enter(object, table, job, surroundings)));
+    let outcome = caught.unwrap_or_else(|panic| {
+        job.panic = Some(what_it_said(&*panic));
+        Ok(None)
+    });
+    match outcome {
+        Ok(Some(Flow::Done)) => {
+            job.finish();
+            End::Done
+        }
+        Ok(Some(Flow::Later(later))) => {
+            job.resume = Some(later.run);
+            End::Waiting(later.at)
+        }
+        Ok(None) => End::Panicked,
+        Err(fault) => {
+            job.fail(&fault, Executed::Yes, None);
+            End::Done
+        }
+    }
+}
+
+/// Calls the driver.
+fn enter(
+    object: &mut dyn Object,
+    table: &Table,
+    job: &mut Job,
+    surroundings: &Surroundings<'_>,
+) -> Result<Option<Flow>, Fault> {
+    const NOBODY: &Principal = &Principal::local();
+    let principal = job.peer.as_ref().map_or(NOBODY, |peer| &peer.principal);
+    let host =
+        Caller { surroundings, peer: job.peer.as_ref().filter(|_| job.progress), to: job.to };
+    let cx = Context::new(&host, job.expires, principal);
+    let out = &mut job.reply;
+    reply::begin(out, &job.to);
+    if let Some(rest) = job.resume.take() {
+        return rest(object, &cx, out).map(Some);
+    }
+    // Read a second time, for what is borrowed from the request cannot travel with it.
+    let call = Call::parse(&job.request, &UNLIMITED).map_err(|bad| bad.fault)?;
+    let flow = match call.op {
+        Op::Get => object.get(table.attribute(call.proc)?, &cx, out),
+        Op::Set => {
+            let attribute = table.attribute(call.proc)?;
+            let mut values = call.args.positional.iter();
+            let (Some(value), None) = (values.next(), values.next()) else {
+                return Err(Fault::type_error(format!(
+                    "setting '{}' takes one value, not {}",
+                    call.proc,
+                    call.args.positional.len()
+                )));
+            };
+            object.set(attribute, value, &cx, out)
+        }
+        _ => object.call(table.method(call.proc)?, call.args, &cx, out),
+    };
+    flow.map(Some)
+}
+
+/// What a driver sees of its caller.
+struct Caller<'a> {
+    surroundings: &'a Surroundings<'a>,
+    /// Who wants to be told of progress.
+    peer: Option<&'a Arc<Peer>>,
+    to: ReplyTo,
+}
+
+impl Host for Caller<'_> {
+    fn now(&self) -> Uptime {
+        self.surroundings.clock.now()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.surroundings.cancel.load(Relaxed)
+    }
+
+    fn progress(&self, done: u64, total: u64, text: &str) {
+        let (Some(peer), Some(mailbox)) = (self.peer, self.surroundings.mailbox) else { return };
+        let mut message = Vec::new();
+        reply::progress(&mut message, &self.to, done, total, text);
+        mailbox.post(Report::Progress { peer: Arc::clone(peer), message });
+    }
+}
+
+/// The message of a panic.
+fn what_it_said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    // Somebody threw a value that is no text.
+    text.unwrap_or("(no message)").to_owned()
+}
