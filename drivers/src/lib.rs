@@ -4,6 +4,8 @@
 
 pub mod calculator;
 pub mod counter;
+pub mod fpga;
+pub mod katcp_client;
 pub mod settings;
 
 use proximity_proto::{Fault, Object};
@@ -36,6 +38,11 @@ pub const KINDS: &[Kind] = &[
         name: "counter",
         summary: "counts; the smallest driver there is",
         configure: counter::configure,
+    },
+    Kind {
+        name: "fpga",
+        summary: "an FPGA board behind a KATCP server, such as a ROACH or ROACH2",
+        configure: fpga::configure,
     },
 ];
 

@@ -1,0 +1,194 @@
+//! Registers read and written in pieces, several of them under way at a time.
+
+use super::{ByteOrder, Fpga, FpgaError};
+use crate::katcp_client::Limit;
+use std::ops::Range;
+
+/// The bytes of one request. The board's server formats and sends a reply as a whole, so larger pieces only
+/// add waiting.
+pub(super) const PIECE: usize = 64 << 10;
+/// How many pieces are under way at a time: one at the server, one on the wire each way, one at hand.
+pub(super) const DEPTH: usize = 4;
+/// A word of the FPGA's bus.
+pub(super) const WORD: u64 = 4;
+
+impl Fpga {
+    /// Reads `count` bytes at `offset` into `self.data` and returns where there they are.
+    pub(super) fn read_range(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        count: u64,
+    ) -> Result<Range<usize>, FpgaError> {
+        let size = self.check_range(limit, register, offset, count)?;
+        if count == 0 {
+            let (register, size) = (register.to_owned(), size.unwrap_or_default());
+            return Err(FpgaError::Nothing { register, size });
+        }
+        self.read_words(limit, register, offset, count, size)
+    }
+
+    /// [`read_range`](Self::read_range) of a range that is known good, of a register of `size` bytes.
+    fn read_words(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        count: u64,
+        size: Option<u64>,
+    ) -> Result<Range<usize>, FpgaError> {
+        // The server returns wrong bytes for some reads that begin within a word, so whole words are read and
+        // cut to measure here. The last word may be cut short by the register's end.
+        let start = offset - offset % WORD;
+        let end = (offset + count).next_multiple_of(WORD).min(size.unwrap_or(u64::MAX));
+        let piece = |index: usize| {
+            let from = start + (index * PIECE) as u64;
+            (from, (PIECE as u64).min(end.saturating_sub(from)))
+        };
+        let pieces = (end - start).div_ceil(PIECE as u64);
+        let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
+        let data = &mut self.data;
+        data.clear();
+        self.client
+            .ask_many(
+                limit,
+                "read",
+                (pieces, DEPTH),
+                |index, writer| {
+                    let (from, len) = piece(index);
+                    writer.arg(register.as_bytes()).uint(from).uint(len)
+                },
+                |index, mut reply| {
+                    let (from, len) = piece(index);
+                    let bytes = reply.next_arg().unwrap_or_default();
+                    if bytes.len() as u64 != len {
+                        return Err(format!("{} bytes instead of {len}", bytes.len()));
+                    }
+                    place(data, from - start, bytes);
+                    Ok(())
+                },
+            )
+            .map_err(|(_, error)| self.explain(limit, error, (register, offset, count)))?;
+        if self.byte_order == ByteOrder::Little {
+            swap_words(&mut self.data);
+        }
+        let skip = usize::try_from(offset - start).unwrap_or_default();
+        let len = usize::try_from(count).unwrap_or_default();
+        Ok(skip..skip + len)
+    }
+
+    /// Writes `data` at `offset`.
+    pub(super) fn write_range(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FpgaError> {
+        let total = data.len() as u64;
+        for (what, value) in [("the offset", offset), ("the length", total)] {
+            if value % WORD != 0 {
+                let register = register.to_owned();
+                return Err(FpgaError::Misaligned { register, what, value });
+            }
+        }
+        self.check_range(limit, register, offset, total)?;
+        let swapped = &mut self.swapped;
+        let data = if self.byte_order == ByteOrder::Little {
+            swapped.clear();
+            swapped.extend_from_slice(data);
+            swap_words(swapped);
+            swapped.as_slice()
+        } else {
+            data
+        };
+        let piece = |index: usize| {
+            let bytes = data.get(index * PIECE..).unwrap_or_default();
+            bytes.get(..PIECE).unwrap_or(bytes)
+        };
+        let pieces = data.len().div_ceil(PIECE);
+        let written = self.client.ask_many(
+            limit,
+            "write",
+            (pieces, DEPTH),
+            |index, writer| {
+                let from = offset + (index * PIECE) as u64;
+                writer.arg(register.as_bytes()).uint(from).arg(piece(index))
+            },
+            |_, _| Ok(()),
+        );
+        written.map_err(|(index, error)| {
+            match self.explain(limit, error, (register, offset, total)) {
+                FpgaError::Katcp(source) if index > 0 => {
+                    let (register, done) = (register.to_owned(), (index * PIECE) as u64);
+                    FpgaError::Cut { register, done, total, source: Box::new(source) }
+                }
+                error => error,
+            }
+        })
+    }
+
+    /// Writes `data` at `offset`, reads it back and compares.
+    pub(super) fn write_verified(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FpgaError> {
+        self.write_range(limit, register, offset, data)?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let range = self.read_range(limit, register, offset, data.len() as u64)?;
+        let read = self.data.get(range).unwrap_or_default();
+        let differs = |(wrote, read): (&[u8], &[u8])| wrote != read;
+        let word = data.chunks(4).zip(read.chunks(4)).position(differs);
+        let Some(word) = word else { return Ok(()) };
+        let hex = |bytes: &[u8]| {
+            let word = bytes.chunks(4).nth(word).unwrap_or_default();
+            word.iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        Err(FpgaError::Verify {
+            register: register.to_owned(),
+            offset: offset + word as u64 * WORD,
+            wrote: hex(data),
+            read: hex(read),
+        })
+    }
+
+    /// The word at `offset`, counted in words.
+    pub(super) fn read_word(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u32,
+    ) -> Result<u32, FpgaError> {
+        let range = self.read_range(limit, register, u64::from(offset) * WORD, WORD)?;
+        let bytes = self.data.get(range).and_then(|bytes| bytes.first_chunk());
+        Ok(bytes.map_or(0, |&bytes| u32::from_be_bytes(bytes)))
+    }
+}
+
+/// Puts `bytes` at `start` of `data`, which grows only by what was really received.
+fn place(data: &mut Vec<u8>, start: u64, bytes: &[u8]) {
+    let start = usize::try_from(start).unwrap_or_default();
+    if start == data.len() {
+        data.extend_from_slice(bytes);
+        return;
+    }
+    // Servers with message ids may answer out of order.
+    if data.len() < start + bytes.len() {
+        data.resize(start + bytes.len(), 0);
+    }
+    if let Some(place) = data.get_mut(start..start + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
+
+/// Reverses the bytes of each whole word.
+fn swap_words(data: &mut [u8]) {
+    let (words, _) = data.as_chunks_mut::<4>();
+    words.iter_mut().for_each(|word| word.reverse());
+}

@@ -1,0 +1,195 @@
+//! Whether there is a connection to the board, and when to try for one.
+
+use super::{
+    KatcpError, Limit,
+    connection::{Connection, Dial, Wait},
+};
+use std::{
+    collections::hash_map::RandomState,
+    hash::{BuildHasher, Hasher},
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The pause after the first failed try. It doubles with each, up to [`LAST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The connection to a board, or the plan for one.
+pub(super) struct Link {
+    board: Arc<str>,
+    host: String,
+    port: u16,
+    state: State,
+    /// The pause to make if the next try fails.
+    pause: Duration,
+    /// Whether the server has replied to anything on this connection.
+    answered: bool,
+    /// What the last try came to.
+    failure: Option<Arc<io::Error>>,
+}
+
+enum State {
+    /// No connection; not to be tried before the time.
+    Down(Option<Instant>),
+    Dialling(Dial),
+    Up(Connection),
+    /// No connection, and none wanted.
+    Stopped,
+}
+
+impl Link {
+    pub(super) fn new(host: &str, port: u16) -> Self {
+        Self {
+            board: format!("{host}:{port}").into(),
+            host: host.to_owned(),
+            port,
+            state: State::Down(None),
+            pause: FIRST_PAUSE,
+            answered: false,
+            failure: None,
+        }
+    }
+
+    pub(super) fn board(&self) -> &Arc<str> {
+        &self.board
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.state = State::Stopped;
+    }
+
+    pub(super) fn start(&mut self) {
+        if self.is_stopped() {
+            (self.state, self.pause) = (State::Down(None), FIRST_PAUSE);
+        }
+    }
+
+    /// The server replied: it is well, and the next outage starts with short pauses again.
+    pub(super) fn answered(&mut self) {
+        (self.answered, self.pause) = (true, FIRST_PAUSE);
+    }
+
+    /// Takes the connection down because of `error`.
+    ///
+    /// The first try for another is made at once, unless the server never replied on this one: a server that
+    /// accepts and closes is not to be asked in a tight loop.
+    pub(super) fn lost(&mut self, error: &io::Error) {
+        if self.is_up() {
+            log::warn!("lost the connection to {}: {error}", self.board);
+            self.state = if self.answered { State::Down(None) } else { self.pause() };
+        }
+    }
+
+    /// Starts a try if it is time for one.
+    ///
+    /// # Errors
+    ///
+    /// It is not, or the connection was stopped.
+    pub(super) fn dial(&mut self) -> Result<(), KatcpError> {
+        match self.state {
+            State::Up(_) | State::Dialling(_) => return Ok(()),
+            State::Stopped => return Err(KatcpError::Stopped { board: self.board.clone() }),
+            State::Down(at) => {
+                let retry_in = at.map(|at| at.saturating_duration_since(Instant::now()));
+                if let Some(retry_in) = retry_in.filter(|left| !left.is_zero()) {
+                    return Err(self.away(retry_in));
+                }
+            }
+        }
+        match Dial::start(&self.host, self.port) {
+            Ok(dial) => {
+                self.state = State::Dialling(dial);
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Looks how the try gets on, and waits for it if there is a `limit` to wait for. Returns whether there is
+    /// a connection now.
+    ///
+    /// # Errors
+    ///
+    /// The try failed.
+    pub(super) fn dialled(&mut self, limit: Option<&Limit<'_>>) -> Result<bool, KatcpError> {
+        let State::Dialling(dial) = &self.state else { return Ok(self.is_up()) };
+        let result = limit.map_or_else(|| dial.result(), |limit| dial.wait(limit));
+        match result {
+            None => Ok(false),
+            Some(stream) => match stream.and_then(Connection::new) {
+                Ok(connection) => {
+                    log::info!("connected to {}", self.board);
+                    self.state = State::Up(connection);
+                    (self.answered, self.failure) = (false, None);
+                    Ok(true)
+                }
+                Err(error) => Err(self.failed(error)),
+            },
+        }
+    }
+
+    /// There is no connection yet, and nobody waits for it any more.
+    pub(super) fn connecting(&self) -> KatcpError {
+        KatcpError::Connecting { board: self.board.clone(), source: self.failure.clone() }
+    }
+
+    pub(super) fn read(
+        &mut self,
+        space: &mut [u8],
+        acknowledge: bool,
+    ) -> io::Result<Option<usize>> {
+        self.connection()?.read(space, acknowledge)
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
+        self.connection()?.write(bytes)
+    }
+
+    pub(super) fn wait(&mut self, to_write: bool, limit: &Limit<'_>) -> io::Result<Wait> {
+        self.connection()?.wait(to_write, limit)
+    }
+
+    fn connection(&mut self) -> io::Result<&mut Connection> {
+        match &mut self.state {
+            State::Up(connection) => Ok(connection),
+            _ => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) -> KatcpError {
+        if self.failure.is_none() {
+            log::warn!("no connection to {}: {error}; trying on", self.board);
+        }
+        self.failure = Some(Arc::new(error));
+        self.state = self.pause();
+        let State::Down(Some(at)) = self.state else { return self.away(Duration::ZERO) };
+        self.away(at.saturating_duration_since(Instant::now()))
+    }
+
+    fn away(&self, retry_in: Duration) -> KatcpError {
+        KatcpError::Away { board: self.board.clone(), retry_in, source: self.failure.clone() }
+    }
+
+    /// A pause of a random length, so that the agents of a whole site do not knock in step.
+    fn pause(&mut self) -> State {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(LAST_PAUSE);
+        // A new RandomState is seeded by the system; this is all the randomness that is needed.
+        let random = u32::try_from(RandomState::new().build_hasher().finish() % 500).unwrap_or(0);
+        State::Down(Some(Instant::now() + pause * (750 + random) / 1000))
+    }
+}
