@@ -156,7 +156,8 @@ impl Router {
             Asked::Call { object, effect, quick } => {
                 let Some(peer) = job.peer_id() else { return self.pool.give_back(job) };
                 let expires = job.expires;
-                let request = Request { peer, id, epoch, expires, object, effect, quick, job };
+                let plain = Request::new(peer, object, effect, job);
+                let request = Request { id, epoch, expires, quick, ..plain };
                 return self.feed(Event::Request(request));
             }
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
