@@ -77,6 +77,11 @@ impl Mismatch {
 ///
 /// Implemented for whole numbers (range checked), `f64`, `bool`, `&str`, `String`, `&[u8]`, `Option`,
 /// `Vec`, [`BTreeMap`], [`Array`], [`Map`], [`DateTime`], [`TimeDelta`] and, for anything, [`Value`].
+#[diagnostic::on_unimplemented(
+    message = "a parameter cannot be of type `{Self}`",
+    label = "not a type that can be passed",
+    note = "implement `FromArg` for it, or take a `Value<'_>`"
+)]
 pub trait FromArg<'a>: Sized {
     /// Takes the value, where it fits.
     ///

@@ -26,6 +26,11 @@ use rmp::encode;
 /// Implemented for whole numbers, `f64`, `bool`, `()` (None), text, byte slices, [`Bytes`], `Option`,
 /// `Vec`, tuples of up to six, [`BTreeMap`], [`DateTime`], [`TimeDelta`] and [`Value`]; by derive for
 /// structs, which arrive as dictionaries.
+#[diagnostic::on_unimplemented(
+    message = "a result cannot be of type `{Self}`",
+    label = "not a type that can be returned",
+    note = "derive or implement `ToReply` for it"
+)]
 pub trait ToReply {
     /// Appends the value to `out` as MessagePack.
     fn to_reply(&self, out: &mut Vec<u8>);

@@ -241,7 +241,7 @@ fn plain(name: &str, default: Option<Vec<u8>>) -> Param {
     Param { name: name.into(), ty: Type::named("any"), default, kind: ParamKind::Plain }
 }
 
-/// read(device_name, size, offset=0)
+/// `read(device_name, size, offset=0)`
 fn read_params() -> [Param; 3] {
     [plain("device_name", None), plain("size", None), plain("offset", Some(vec![0]))]
 }

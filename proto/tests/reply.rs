@@ -1,5 +1,7 @@
 //! Replies: the one form that every client decodes, and errors as both versions have them.
 
+#![allow(clippy::expect_used, reason = "a failing test panics")]
+
 use proximity_proto::{
     Bytes, Fault, ToReply, Value,
     call::{CallId, Codec, ReplyTo},

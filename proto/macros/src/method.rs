@@ -1,9 +1,11 @@
 //! What an exposed method says of itself: its signature, its doc comment, its marks.
 
-use proc_macro2::Span;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{
-    Attribute, Error, Expr, ExprLit, FnArg, GenericParam, Ident, ImplItemFn, Lit, Meta, Pat, Path,
-    ReceiverKind, Result, ReturnType, Safety, Type, Visibility, ext::IdentExt, spanned::Spanned,
+    Attribute, Error, Expr, ExprLit, FnArg, GenericParam, Ident, ImplItemFn, Lifetime, Lit, Meta,
+    Pat, Path, ReceiverKind, Result, ReturnType, Safety, Type, Visibility, ext::IdentExt,
+    spanned::Spanned,
 };
 
 /// A method that can be called from afar.
@@ -66,11 +68,15 @@ impl Method {
                            other end reads (or say #[undocumented])";
             return Err(Error::new(function.sig.ident.span(), message));
         }
-        let (takes_context, params) = take_params(function)?;
-        let output = match &function.sig.output {
+        let (takes_context, mut params) = take_params(function)?;
+        let mut output = match &function.sig.output {
             ReturnType::Default => syn::parse_quote!(()),
             ReturnType::Type(_, ty) => (**ty).clone(),
         };
+        let lifetimes: Vec<_> = function.sig.generics.lifetimes().map(|l| &l.lifetime).collect();
+        for ty in params.iter_mut().map(|param| &mut param.ty).chain([&mut output]) {
+            *ty = elide(ty, &lifetimes)?;
+        }
         let effect = marks.effect.unwrap_or_else(|| Ident::new(default_effect, Span::call_site()));
         let method = Self {
             ident: function.sig.ident.clone(),
@@ -226,6 +232,37 @@ fn order(before: Option<&Param>, kind: &Kind, ident: &Ident) -> Result<()> {
         _ => "there is at most one #[args], then at most one #[kwargs]",
     };
     Err(Error::new(ident.span(), message))
+}
+
+/// `ty` with `'_` for the lifetimes that the method declares: they have no meaning outside of it.
+fn elide(ty: &Type, lifetimes: &[&Lifetime]) -> Result<Type> {
+    if lifetimes.is_empty() {
+        return Ok(ty.clone());
+    }
+    syn::parse2(elide_tokens(ty.to_token_stream(), lifetimes))
+}
+
+fn elide_tokens(tokens: TokenStream, lifetimes: &[&Lifetime]) -> TokenStream {
+    let mut after_quote = false;
+    let elided = tokens.into_iter().map(|token| {
+        let in_lifetime = after_quote;
+        after_quote = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+        match token {
+            TokenTree::Ident(ident)
+                if in_lifetime && lifetimes.iter().any(|l| l.ident == ident) =>
+            {
+                Ident::new("_", ident.span()).into()
+            }
+            TokenTree::Group(group) => {
+                let mut inner =
+                    Group::new(group.delimiter(), elide_tokens(group.stream(), lifetimes));
+                inner.set_span(group.span());
+                inner.into()
+            }
+            other => other,
+        }
+    });
+    elided.collect()
 }
 
 fn is_context(ty: &Type) -> bool {
