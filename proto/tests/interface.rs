@@ -1,7 +1,7 @@
 //! `#[expose]` and what an exposed object tells of itself.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test panics")]
-#![allow(unreachable_pub, reason = "`pub` is what exposes")]
+#![allow(unreachable_pub, clippy::unused_self, reason = "`pub` and `self` are what exposes")]
 
 use proximity_proto::{
     Array, Context, Effect, Fault, Interface, Kwargs, Later, Object, Principal, ToReply, Value,
@@ -246,7 +246,7 @@ fn attributes_are_read_and_set() {
     assert_eq!(out, [5]);
     out.clear();
     assert!(matches!(lamp.set(level, Value::Uint(9), &cx, &mut out), Ok(Flow::Done)));
-    assert_eq!((lamp.level, &out[..]), (9, &[0xc0][..]));
+    assert_eq!((lamp.private(), &out[..]), (9, &[0xc0][..]));
     let mut refused = |name: &str, value| {
         let attribute = interface.attribute(name).unwrap();
         lamp.set(attribute, value, &cx, &mut out).map(|_| ()).unwrap_err().to_string()
