@@ -147,7 +147,7 @@ proptest! {
         let again = read(&text).unwrap();
         let same = matches!(
             Value::first(&again),
-            Some(Value::Float(float)) if float == number || float.is_nan() && number.is_nan()
+            Some(Value::Float(float)) if float.to_bits() == number.to_bits() || float.is_nan() && number.is_nan()
         );
         prop_assert!(same, "{} {}", number, text);
     }
