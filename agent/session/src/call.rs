@@ -1,6 +1,6 @@
 //! What the session knows of a call while it holds it, and while it runs.
 
-use crate::{CallId, Effect, Executed, PeerId, Uptime};
+use crate::{CallId, Effect, Executed, Legacy, PeerId, Refusal, Uptime, lease::LeaseToken};
 
 /// A call without its job.
 #[derive(Clone, Debug)]
@@ -8,6 +8,7 @@ pub(crate) struct Call {
     pub(crate) peer: PeerId,
     pub(crate) id: Option<CallId>,
     pub(crate) expires: Option<Uptime>,
+    pub(crate) lease: Option<LeaseToken>,
     pub(crate) effect: Effect,
     /// Its connection is gone: there is nobody to reply to.
     pub(crate) gone: bool,
@@ -18,6 +19,22 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call that has just come.
+    pub(crate) fn new(
+        peer: PeerId,
+        id: Option<CallId>,
+        expires: Option<Uptime>,
+        lease: Option<LeaseToken>,
+        effect: Effect,
+    ) -> Self {
+        Self { peer, id, expires, lease, effect, gone: false, cancelled: false, begun: false }
+    }
+
+    /// The name under which it must not run twice, if it has one: reads may be repeated.
+    pub(crate) fn kept_id(&self) -> Option<CallId> {
+        self.id.filter(|_| self.effect != Effect::Read)
+    }
+
     /// Whether it must not start, or go on, any more.
     pub(crate) fn is_expired(&self, now: Uptime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
@@ -34,5 +51,18 @@ impl Call {
     /// Whether it may be dropped where it waits: nothing is left half done.
     pub(crate) fn is_safe_to_drop(&self) -> bool {
         self.executed_if_dropped() == Executed::No
+    }
+}
+
+impl Legacy {
+    /// Why the call is refused if it is an old client's, and old clients must not make it.
+    pub(crate) fn refusal(self, call: &Call) -> Option<Refusal> {
+        match self {
+            _ if call.id.is_some() => None,
+            Legacy::ReadWrite => None,
+            Legacy::ReadOnly if call.effect == Effect::Read => None,
+            Legacy::ReadOnly => Some(Refusal::LegacyReadOnly),
+            Legacy::Off => Some(Refusal::LegacyOff),
+        }
     }
 }

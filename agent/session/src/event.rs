@@ -1,5 +1,6 @@
 //! What goes into the session core, and what comes out.
 
+use crate::lease::LeaseToken;
 use core::time::Duration;
 use proximity_proto::{Effect, fault::Executed};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Request<J> {
     pub epoch: Option<u64>,
     /// When it must not start any more; an old client does not say.
     pub expires: Option<Uptime>,
+    /// The lease that it is made under, if its client has one.
+    pub lease: Option<LeaseToken>,
     /// What it calls.
     pub object: ObjectId,
     /// What the method does to the device.
@@ -70,7 +73,8 @@ pub struct Request<J> {
 impl<J> Request<J> {
     /// An old client's call: without id, epoch and deadline, not quick.
     pub fn new(peer: PeerId, object: ObjectId, effect: Effect, job: J) -> Self {
-        Self { peer, id: None, epoch: None, expires: None, object, effect, quick: false, job }
+        let (id, epoch, expires, lease) = (None, None, None, None);
+        Self { peer, id, epoch, expires, lease, object, effect, quick: false, job }
     }
 }
 
@@ -129,6 +133,14 @@ pub enum Event<J> {
     PeerGone {
         /// Which.
         peer: PeerId,
+    },
+    /// A connection has taken so many bytes of the replies that it was sent; needed only where
+    /// [`crate::Budget::unread_bytes`] is limited.
+    Taken {
+        /// Which.
+        peer: PeerId,
+        /// How many.
+        bytes: usize,
     },
     /// Nothing but time has passed; due at [`crate::Session::next_wake`], harmless at any time.
     Tick,
@@ -289,7 +301,7 @@ impl Refusal {
     /// Where it is not, a client that has sent the call before must take the outcome for unknown: an
     /// earlier copy may have run, before the agent was restarted or so long ago that it is forgotten.
     pub fn covers_copies(&self) -> bool {
-        !matches!(self, Self::StaleEpoch | Self::Expired | Self::TooOld)
+        !matches!(self, Self::StaleEpoch | Self::Expired | Self::TooOld | Self::TooManyClients)
     }
 }
 

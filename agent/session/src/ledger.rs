@@ -1,41 +1,154 @@
-//! Where calls end: each through exactly one of these functions.
+//! Where calls end: each through exactly one of these functions, which count it, remember it for a
+//! client that asks again, and answer the copy that has asked already.
 
-use crate::{Action, Executed, Job, Refusal, Stats, call::Call};
+use crate::{
+    Action, CallId, Executed, Job, PeerId, Refusal, Stats, Uptime, budget::Loads, call::Call,
+    kept::Kept,
+};
 
-/// The books on calls that have ended.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    pub(crate) stats: Stats,
+/// A copy of a call in progress that came over another connection; gets the same answer.
+#[derive(Debug)]
+pub(crate) struct Copy<J> {
+    id: CallId,
+    pub(crate) peer: PeerId,
+    pub(crate) job: J,
 }
 
-impl Ledger {
-    /// The method has ended: its reply goes out, if somebody is there to get it.
-    pub(crate) fn reply<J: Job>(&mut self, call: &Call, job: J, out: &mut Vec<Action<J>>) {
+/// The books on calls.
+#[derive(Debug)]
+pub(crate) struct Ledger<J> {
+    pub(crate) stats: Stats,
+    pub(crate) kept: Kept,
+    pub(crate) loads: Loads,
+    /// At most one a call: the latest.
+    copies: Vec<Copy<J>>,
+}
+
+impl<J: Job> Ledger<J> {
+    pub(crate) fn new() -> Self {
+        Self {
+            stats: Stats::default(),
+            kept: Kept::default(),
+            loads: Loads::default(),
+            copies: Vec::new(),
+        }
+    }
+
+    /// Refuses a call at the door, of which nothing is known.
+    pub(crate) fn turn_away(
+        &mut self,
+        now: Uptime,
+        call: &Call,
+        job: J,
+        why: Refusal,
+        out: &mut Vec<Action<J>>,
+    ) {
+        // A late copy of a call whose client was told that it will not run finds no free place either.
+        // Where the reason holds for all copies for ever, there is nothing to remember.
+        if why.covers_copies()
+            && let Some(id) = call.kept_id()
+            && self.kept.enter(now, id, call.expires)
+        {
+            self.kept.refused(now, id, &why, Executed::No);
+        }
+        self.answer(job, why, Executed::No, out);
+    }
+
+    /// Has a copy of a call in progress wait for its end.
+    pub(crate) fn attach(&mut self, id: CallId, peer: PeerId, job: J, out: &mut Vec<Action<J>>) {
+        if let Some(earlier) = self.detach(id) {
+            self.loads.close(earlier.peer);
+            self.forget(earlier.job, out);
+        }
+        self.loads.open(peer);
+        self.copies.push(Copy { id, peer, job });
+    }
+
+    /// Takes the copy that waits for the end of the call.
+    pub(crate) fn detach(&mut self, id: CallId) -> Option<Copy<J>> {
+        let at = self.copies.iter().position(|copy| copy.id == id)?;
+        Some(self.copies.swap_remove(at))
+    }
+
+    /// The method has ended: its reply goes out to whoever is there to get it.
+    pub(crate) fn reply(&mut self, now: Uptime, call: &Call, job: J, out: &mut Vec<Action<J>>) {
+        if let Some(id) = call.kept_id() {
+            if let Some(Copy { peer, job: mut copy, .. }) = self.detach(id) {
+                copy.repeat(job.reply());
+                self.loads.close(peer);
+                self.send(peer, copy, out);
+            }
+            self.kept.replied(now, id, job.reply());
+        }
         if call.gone {
             return self.forget(job, out);
         }
-        self.stats.replied += 1;
-        out.push(Action::Reply { job });
+        self.loads.close(call.peer);
+        self.send(call.peer, job, out);
     }
 
     /// The session itself ends the call.
-    pub(crate) fn refuse<J: Job>(
+    pub(crate) fn refuse(
         &mut self,
+        now: Uptime,
         call: &Call,
         job: J,
         why: Refusal,
         executed: Executed,
         out: &mut Vec<Action<J>>,
     ) {
+        if let Some(id) = call.kept_id() {
+            self.kept.refused(now, id, &why, executed);
+            if let Some(copy) = self.detach(id) {
+                self.loads.close(copy.peer);
+                self.answer(copy.job, why.clone(), executed, out);
+            }
+        }
         if call.gone {
             return self.forget(job, out);
         }
+        self.loads.close(call.peer);
+        self.answer(job, why, executed, out);
+    }
+
+    /// A call that never ran is dropped: nobody waits for it.
+    pub(crate) fn drop_call(&mut self, call: &Call, job: J, out: &mut Vec<Action<J>>) {
+        if let Some(id) = call.kept_id() {
+            self.kept.dropped(id);
+        }
+        self.forget(job, out);
+    }
+
+    /// Drops what waits for a connection that is gone.
+    pub(crate) fn peer_gone(&mut self, peer: PeerId, out: &mut Vec<Action<J>>) {
+        self.loads.gone(peer);
+        while let Some(at) = self.copies.iter().position(|copy| copy.peer == peer) {
+            let copy = self.copies.swap_remove(at);
+            self.forget(copy.job, out);
+        }
+    }
+
+    /// Sends a reply.
+    pub(crate) fn send(&mut self, peer: PeerId, job: J, out: &mut Vec<Action<J>>) {
+        self.stats.replied += 1;
+        self.loads.sent(peer, job.reply().len());
+        out.push(Action::Reply { job });
+    }
+
+    /// Answers with a refusal.
+    pub(crate) fn answer(
+        &mut self,
+        job: J,
+        why: Refusal,
+        executed: Executed,
+        out: &mut Vec<Action<J>>,
+    ) {
         self.stats.refused.count(&why);
         out.push(Action::Refuse { job, why, executed });
     }
 
-    /// Nobody waits for the call.
-    pub(crate) fn forget<J: Job>(&mut self, job: J, out: &mut Vec<Action<J>>) {
+    /// Drops a job.
+    pub(crate) fn forget(&mut self, job: J, out: &mut Vec<Action<J>>) {
         self.stats.forgotten += 1;
         out.push(Action::Forget { job });
     }

@@ -21,21 +21,31 @@
 //!   ([`Event::Waiting`]) is resumed when its time has come.
 //! * Nothing is started for another run of the agent, after its deadline, or after its caller was told
 //!   that it will not run.
+//! * A call with an id that changes something is started once, however often it comes and over however
+//!   many connections; the copies get the answer of the first.
+//! * While somebody has an object's lease, nobody else's writes are started.
+//!
+//! Calls of old clients have no id, epoch and deadline; for them the first three hold.
 //!
 //! For the agent's router: every event about one object comes from the one place that has its job, and
 //! all events go through one thread.
 
+mod budget;
 mod call;
 mod event;
+mod kept;
+mod lease;
 mod ledger;
 mod object;
 mod session;
 mod stats;
 
+pub use budget::Budget;
 pub use event::{
     Action, CallId, Event, HowCancelled, Job, Legacy, ObjectId, ObjectOptions, PeerId, Place,
     Refusal, Request, Uptime,
 };
+pub use lease::{Lease, LeaseToken, MAX_TTL, MIN_TTL};
 pub use proximity_proto::{Effect, fault::Executed};
 pub use session::Session;
 pub use stats::{Refused, Stats};

@@ -1,6 +1,6 @@
 //! One object's calls: the one in hand, those queued behind it, those that wait.
 
-use crate::{CallId, ObjectOptions, PeerId, Refusal, Uptime, call::Call};
+use crate::{CallId, Lease, ObjectOptions, PeerId, Refusal, Uptime, call::Call};
 use std::collections::VecDeque;
 
 /// A call that is not in hand.
@@ -37,6 +37,8 @@ pub(crate) struct Object<J> {
     pub(crate) removed: bool,
     /// Out of the configuration, and nothing is left of it.
     pub(crate) retired: bool,
+    /// Whose writes it takes, if not everybody's; may have ended.
+    pub(crate) lease: Option<Lease>,
     /// The call in hand; its job is with the worker.
     pub(crate) running: Option<Call>,
     /// In the order in which they came.
@@ -54,6 +56,7 @@ impl<J> Object<J> {
             state: State::Ready,
             removed: false,
             retired: false,
+            lease: None,
             running: None,
             queue: VecDeque::new(),
             waiting: VecDeque::new(),

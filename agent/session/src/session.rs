@@ -1,9 +1,10 @@
 //! The session: events in, actions out.
 
 use crate::{
-    Action, CallId, Event, Executed, HowCancelled, Job, ObjectId, ObjectOptions, PeerId, Place,
-    Refusal, Request, Stats, Uptime,
+    Action, Budget, CallId, Event, Executed, HowCancelled, Job, ObjectId, ObjectOptions, PeerId,
+    Place, Refusal, Request, Stats, Uptime,
     call::Call,
+    kept::Known,
     ledger::Ledger,
     object::{Held, Object, State},
 };
@@ -35,13 +36,13 @@ use crate::{
 #[derive(Debug)]
 pub struct Session<J> {
     epoch: u64,
-    objects: Vec<Object<J>>,
-    draining: bool,
+    pub(crate) objects: Vec<Object<J>>,
+    pub(crate) draining: bool,
     /// The agent stops or an object goes, and not all that this ends has ended.
     closing: bool,
-    /// No later than the next time at which a call expires or wants to go on; exact after a tick.
+    /// No later than the next time at which a call expires or wants to go on.
     wake: Option<Uptime>,
-    ledger: Ledger,
+    ledger: Ledger<J>,
 }
 
 impl<J: Job> Session<J> {
@@ -53,7 +54,7 @@ impl<J: Job> Session<J> {
             draining: false,
             closing: false,
             wake: None,
-            ledger: Ledger::default(),
+            ledger: Ledger::new(),
         }
     }
 
@@ -75,12 +76,22 @@ impl<J: Job> Session<J> {
 
     /// When [`Event::Tick`] is due, if no other event comes before. May be early, never late.
     pub fn next_wake(&self) -> Option<Uptime> {
-        self.wake
+        self.wake.into_iter().chain(self.ledger.kept.sweep_at()).min()
     }
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
         self.ledger.stats
+    }
+
+    /// Sets what each connection may have.
+    pub fn set_budget(&mut self, budget: Budget) {
+        self.ledger.loads.budget = budget;
+    }
+
+    /// How many clients are remembered, and how many bytes of replies are kept for them.
+    pub fn kept(&self) -> (usize, usize) {
+        self.ledger.kept.size()
     }
 
     /// How many of the object's calls are in hand, queued and waiting.
@@ -96,27 +107,33 @@ impl<J: Job> Session<J> {
             Event::Request(request) => self.request(now, request, out),
             Event::Done { object, job } => {
                 let Some(call) = self.free(object) else { return self.stray(job, out) };
-                self.ledger.reply(&call, job, out);
+                self.ledger.reply(now, &call, job, out);
                 self.advance(now, object, out);
             }
             Event::Lapsed { object, job } => {
                 let Some(call) = self.free(object) else { return self.stray(job, out) };
-                let why = if call.cancelled { Refusal::Cancelled } else { Refusal::Expired };
+                let why = match (call.cancelled, call.is_expired(now)) {
+                    (true, _) => Refusal::Cancelled,
+                    // The lease's end was the deadline.
+                    (false, false) if call.lease.is_some() => Refusal::LeaseLost,
+                    (false, _) => Refusal::Expired,
+                };
                 let executed = call.executed_if_dropped();
-                self.ledger.refuse(&call, job, why, executed, out);
+                self.ledger.refuse(now, &call, job, why, executed, out);
                 self.advance(now, object, out);
             }
             Event::Waiting { object, job, until } => self.give_back(now, object, job, until, out),
-            Event::Panicked { object, job } => self.panicked(object, job, out),
+            Event::Panicked { object, job } => self.panicked(now, object, job, out),
             Event::Reopened { object, ok } => self.reopened(now, object, ok, out),
-            Event::Cancel { id, job } => self.cancel(id, job, out),
+            Event::Cancel { id, job } => self.cancel(now, id, job, out),
             Event::PeerGone { peer } => self.peer_gone(peer, out),
+            Event::Taken { peer, bytes } => self.ledger.loads.taken(peer, bytes),
             Event::Tick => self.tick(now, out),
             Event::Drain => {
                 self.closing |= !self.draining;
                 self.draining = true;
                 for index in 0..self.objects.len() {
-                    self.close(index, out);
+                    self.close(now, index, out);
                 }
             }
             Event::RemoveObject { object } => {
@@ -124,7 +141,7 @@ impl<J: Job> Session<J> {
                     entry.removed = true;
                     self.closing |= !self.draining;
                 }
-                self.close(object.index(), out);
+                self.close(now, object.index(), out);
             }
         }
         if self.closing {
@@ -134,11 +151,36 @@ impl<J: Job> Session<J> {
 
     fn request(&mut self, now: Uptime, request: Request<J>, out: &mut Vec<Action<J>>) {
         self.ledger.stats.requests += 1;
-        let Request { peer, id, epoch, expires, object, effect, quick, job } = request;
-        let call = Call { peer, id, expires, effect, gone: false, cancelled: false, begun: false };
-        if let Some(why) = self.refusal(now, &call, epoch, object) {
-            return self.ledger.refuse(&call, job, why, Executed::No, out);
+        let Request { peer, id, epoch, expires, lease, object, effect, quick, mut job } = request;
+        let call = Call::new(peer, id, expires, lease, effect);
+        if epoch.is_some_and(|epoch| epoch != self.epoch) {
+            return self.ledger.answer(job, Refusal::StaleEpoch, Executed::No, out);
         }
+        if let Some(id) = call.kept_id() {
+            // Asked before the deadline is: the answer to a call that has run is not "expired".
+            match self.ledger.kept.look_up(id) {
+                Known::New => {}
+                Known::InProgress => return self.ledger.attach(id, peer, job, out),
+                Known::Replied(reply) => {
+                    job.repeat(reply);
+                    self.ledger.stats.repeated += 1;
+                    return self.ledger.send(peer, job, out);
+                }
+                Known::Refused(why, executed) => {
+                    self.ledger.stats.repeated += 1;
+                    return self.ledger.answer(job, why, executed, out);
+                }
+            }
+        }
+        if let Some(why) = self.refusal(now, &call, object) {
+            return self.ledger.turn_away(now, &call, job, why, out);
+        }
+        if let Some(id) = call.kept_id()
+            && !self.ledger.kept.enter(now, id, expires)
+        {
+            return self.ledger.answer(job, Refusal::TooManyClients, Executed::No, out);
+        }
+        self.ledger.loads.open(peer);
         let Some(entry) = self.objects.get_mut(object.index()) else { return };
         if entry.is_idle(now) {
             let place = if quick { Place::Inline } else { Place::Worker };
@@ -155,16 +197,7 @@ impl<J: Job> Session<J> {
     }
 
     /// Why a call is refused at the door, if it is.
-    fn refusal(
-        &self,
-        now: Uptime,
-        call: &Call,
-        epoch: Option<u64>,
-        object: ObjectId,
-    ) -> Option<Refusal> {
-        if epoch.is_some_and(|epoch| epoch != self.epoch) {
-            return Some(Refusal::StaleEpoch);
-        }
+    fn refusal(&self, now: Uptime, call: &Call, object: ObjectId) -> Option<Refusal> {
         let Some(entry) = self.objects.get(object.index()) else { return Some(Refusal::Removed) };
         if let Some(why) = entry.is_closing(self.draining) {
             return Some(why);
@@ -172,17 +205,20 @@ impl<J: Job> Session<J> {
         if call.is_expired(now) {
             return Some(Refusal::Expired);
         }
-        entry.is_full().then_some(Refusal::Busy { limit: entry.options.queue })
+        let busy = Refusal::Busy { limit: entry.options.queue };
+        let old = entry.options.legacy.refusal(call);
+        old.or_else(|| entry.lease_refusal(now, call))
+            .or_else(|| self.ledger.loads.refusal(call.peer))
+            .or_else(|| entry.is_full().then_some(busy))
     }
 
     fn start(&mut self, object: ObjectId, held: Held<J>, place: Place, out: &mut Vec<Action<J>>) {
         let Held { call, job } = held;
         self.ledger.stats.started += u64::from(!call.begun);
         self.ledger.stats.inline += u64::from(place == Place::Inline);
-        out.push(Action::Start { object, job, place, deadline: call.expires });
-        if let Some(entry) = self.objects.get_mut(object.index()) {
-            entry.running = Some(call);
-        }
+        let Some(entry) = self.objects.get_mut(object.index()) else { return };
+        out.push(Action::Start { object, job, place, deadline: entry.deadline(&call) });
+        entry.running = Some(call);
     }
 
     /// Starts the next call of an object that has none in hand.
@@ -193,11 +229,18 @@ impl<J: Job> Session<J> {
                 return;
             }
             let Some(held) = entry.next(now) else { return };
-            if !held.call.is_expired(now) {
-                return self.start(object, held, Place::Worker, out);
-            }
+            let why = if held.call.is_expired(now) {
+                Some(Refusal::Expired)
+            } else {
+                // Leases and unread replies may have changed since it came.
+                let unread = || self.ledger.loads.unread(held.call.peer);
+                entry.lease_refusal(now, &held.call).or_else(unread)
+            };
             let executed = held.call.executed_if_dropped();
-            self.ledger.refuse(&held.call, held.job, Refusal::Expired, executed, out);
+            match why {
+                Some(why) => self.ledger.refuse(now, &held.call, held.job, why, executed, out),
+                None => return self.start(object, held, Place::Worker, out),
+            }
         }
     }
 
@@ -233,7 +276,7 @@ impl<J: Job> Session<J> {
         };
         if let Some(why) = why {
             let executed = call.executed_if_dropped();
-            self.ledger.refuse(&call, job, why, executed, out);
+            self.ledger.refuse(now, &call, job, why, executed, out);
         } else if call.gone && call.is_safe_to_drop() {
             self.ledger.forget(job, out);
         } else {
@@ -244,15 +287,15 @@ impl<J: Job> Session<J> {
         self.advance(now, object, out);
     }
 
-    fn panicked(&mut self, object: ObjectId, job: J, out: &mut Vec<Action<J>>) {
+    fn panicked(&mut self, now: Uptime, object: ObjectId, job: J, out: &mut Vec<Action<J>>) {
         let Some(call) = self.free(object) else { return self.stray(job, out) };
-        self.ledger.refuse(&call, job, Refusal::Panicked, Executed::Unknown, out);
+        self.ledger.refuse(now, &call, job, Refusal::Panicked, Executed::Unknown, out);
         let draining = self.draining;
         let Some(entry) = self.objects.get_mut(object.index()) else { return };
         // What waits goes on with an object that it has begun with, or not at all.
         while let Some(held) = entry.take_waiting(|_| true) {
             let executed = held.call.executed_if_dropped();
-            self.ledger.refuse(&held.call, held.job, Refusal::Failed, executed, out);
+            self.ledger.refuse(now, &held.call, held.job, Refusal::Failed, executed, out);
         }
         if entry.is_closing(draining).is_some() {
             entry.state = State::Failed;
@@ -273,11 +316,11 @@ impl<J: Job> Session<J> {
         }
         entry.state = State::Failed;
         while let Some(held) = entry.queue.pop_front() {
-            self.ledger.refuse(&held.call, held.job, Refusal::Failed, Executed::No, out);
+            self.ledger.refuse(now, &held.call, held.job, Refusal::Failed, Executed::No, out);
         }
     }
 
-    fn cancel(&mut self, id: CallId, job: J, out: &mut Vec<Action<J>>) {
+    fn cancel(&mut self, now: Uptime, id: CallId, job: J, out: &mut Vec<Action<J>>) {
         let is_it = |call: &Call| call.id == Some(id);
         let mut how = HowCancelled::Unknown;
         for (index, entry) in self.objects.iter_mut().enumerate() {
@@ -299,7 +342,7 @@ impl<J: Job> Session<J> {
                 continue;
             };
             let executed = held.call.executed_if_dropped();
-            self.ledger.refuse(&held.call, held.job, Refusal::Cancelled, executed, out);
+            self.ledger.refuse(now, &held.call, held.job, Refusal::Cancelled, executed, out);
             break;
         }
         out.push(Action::Cancelled { job, how });
@@ -309,20 +352,31 @@ impl<J: Job> Session<J> {
     /// with another connection sends them again. Those that have been started go on, for a board is
     /// not to be left half programmed; only reads that wait are dropped.
     fn peer_gone(&mut self, peer: PeerId, out: &mut Vec<Action<J>>) {
+        self.ledger.peer_gone(peer, out);
         for entry in &mut self.objects {
+            for held in entry.queue.iter_mut().filter(|held| held.call.peer == peer) {
+                // A copy that came over another connection takes its place.
+                let copy = held.call.kept_id().and_then(|id| self.ledger.detach(id));
+                if let Some(copy) = copy {
+                    held.call.peer = copy.peer;
+                    let job = core::mem::replace(&mut held.job, copy.job);
+                    self.ledger.forget(job, out);
+                }
+            }
             while let Some(held) = entry.take_queued(|call| call.peer == peer) {
-                self.ledger.forget(held.job, out);
+                self.ledger.drop_call(&held.call, held.job, out);
             }
             while let Some(held) =
                 entry.take_waiting(|call| call.peer == peer && call.is_safe_to_drop())
             {
-                self.ledger.forget(held.job, out);
+                self.ledger.drop_call(&held.call, held.job, out);
             }
             entry.peer_gone(peer);
         }
     }
 
     fn tick(&mut self, now: Uptime, out: &mut Vec<Action<J>>) {
+        self.ledger.kept.sweep(now);
         self.wake = None;
         for index in 0..self.objects.len() {
             let Some(entry) = self.objects.get_mut(index) else { return };
@@ -331,7 +385,7 @@ impl<J: Job> Session<J> {
                 .or_else(|| entry.take_waiting(|call| call.is_expired(now)))
             {
                 let executed = held.call.executed_if_dropped();
-                self.ledger.refuse(&held.call, held.job, Refusal::Expired, executed, out);
+                self.ledger.refuse(now, &held.call, held.job, Refusal::Expired, executed, out);
             }
             self.advance(now, object_at(index), out);
             let wake = self.objects.get(index).and_then(|entry| entry.wake(now));
@@ -341,13 +395,13 @@ impl<J: Job> Session<J> {
 
     /// Refuses an object's calls that have not been started, and the reads that wait. Writes that
     /// wait go on to their end, as what runs does: they have changed something already.
-    fn close(&mut self, index: usize, out: &mut Vec<Action<J>>) {
+    fn close(&mut self, now: Uptime, index: usize, out: &mut Vec<Action<J>>) {
         let Some(entry) = self.objects.get_mut(index) else { return };
         let Some(why) = entry.is_closing(self.draining) else { return };
         while let Some(held) =
             entry.take_queued(|_| true).or_else(|| entry.take_waiting(Call::is_safe_to_drop))
         {
-            self.ledger.refuse(&held.call, held.job, why.clone(), Executed::No, out);
+            self.ledger.refuse(now, &held.call, held.job, why.clone(), Executed::No, out);
         }
     }
 
@@ -377,6 +431,6 @@ impl<J: Job> Session<J> {
 }
 
 /// The name of the object at a place of the session's list.
-fn object_at(index: usize) -> ObjectId {
+pub(crate) fn object_at(index: usize) -> ObjectId {
     ObjectId(u32::try_from(index).unwrap_or(u32::MAX))
 }

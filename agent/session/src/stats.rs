@@ -13,6 +13,8 @@ pub struct Stats {
     pub inline: u64,
     /// Final replies of methods.
     pub replied: u64,
+    /// Copies of calls that had ended, answered as those were.
+    pub repeated: u64,
     /// Calls dropped without a reply.
     pub forgotten: u64,
     /// Calls in hand that were told to end.

@@ -1,0 +1,263 @@
+//! Calls that come again get the first answer, and do not run again.
+
+mod rig;
+
+use proximity_session::{CallId, Event, ObjectId, PeerId, Request};
+use rig::{EPOCH, Named, Rig, id, ms, read, write};
+
+const MINUTE: u64 = 60_000;
+
+/// A client's write number `seq`, from peer 1.
+fn numbered(object: ObjectId, seq: u64) -> Request<Named> {
+    Request { id: Some(id(seq)), ..write(object, &seq.to_string()) }
+}
+
+/// The same call once more, over another connection.
+fn again(object: ObjectId, seq: u64) -> Request<Named> {
+    Request { peer: PeerId(2), ..numbered(object, seq) }
+}
+
+/// Runs the client's write number `seq`.
+fn run(rig: &mut Rig, object: ObjectId, seq: u64, reply: &[u8]) {
+    assert_eq!(rig.request(numbered(object, seq)), [format!("start {seq}")]);
+    rig.done_with(object, reply);
+}
+
+#[test]
+fn a_write_that_comes_again_gets_the_first_reply() {
+    let (mut rig, board) = Rig::new(32);
+    run(&mut rig, board, 1, b"one");
+    run(&mut rig, board, 2, b"two");
+    assert_eq!(rig.request(again(board, 1)), ["reply 1 one"]);
+    assert_eq!(rig.request(again(board, 2)), ["reply 2 two"]);
+    assert_eq!(rig.session.stats().repeated, 2);
+}
+
+#[test]
+fn a_write_that_comes_again_after_its_deadline_gets_the_first_reply() {
+    let (mut rig, board) = Rig::new(32);
+    let by = |request| Request { expires: Some(ms(100)), ..request };
+    rig.request(by(numbered(board, 1)));
+    rig.done_with(board, b"one");
+    assert_eq!(rig.at(100).request(by(again(board, 1))), ["reply 1 one"]);
+}
+
+#[test]
+fn a_read_that_comes_again_runs_again() {
+    let (mut rig, board) = Rig::new(32);
+    let request = || Request { id: Some(id(1)), ..read(board, "r") };
+    assert_eq!(rig.request(request()), ["start r"]);
+    rig.done(board);
+    assert_eq!(rig.request(request()), ["start r"]);
+}
+
+#[test]
+fn the_numbers_of_two_clients_have_nothing_to_do_with_each_other() {
+    let (mut rig, board) = Rig::new(32);
+    run(&mut rig, board, 1, b"one");
+    let other = CallId { client: [2; 16], seq: 1 };
+    assert_eq!(rig.request(Request { id: Some(other), ..write(board, "other") }), ["start other"]);
+}
+
+#[test]
+fn a_copy_of_a_call_in_progress_gets_the_same_reply_at_its_end() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(numbered(board, 1));
+    rig.request(Request { job: rig::named("copy"), ..again(board, 1) });
+    assert_eq!(rig.done_with(board, b"one"), ["reply copy one", "reply 1 one"]);
+}
+
+#[test]
+fn only_the_latest_copy_waits_for_the_end() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(numbered(board, 1));
+    rig.request(Request { job: rig::named("b"), ..again(board, 1) });
+    assert_eq!(rig.request(Request { job: rig::named("c"), ..again(board, 1) }), ["forget b"]);
+    assert_eq!(rig.done_with(board, b"one"), ["reply c one", "reply 1 one"]);
+}
+
+#[test]
+fn a_copy_takes_the_place_of_a_queued_call_whose_connection_is_gone() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
+    rig.request(numbered(board, 1));
+    rig.request(Request { job: rig::named("copy"), ..again(board, 1) });
+    assert_eq!(rig.on(Event::PeerGone { peer: PeerId(1) }), ["forget 1"]);
+    assert_eq!(rig.done(board), ["reply a", "start copy"]);
+    assert_eq!(rig.done_with(board, b"one"), ["reply copy one"]);
+}
+
+#[test]
+fn a_client_that_is_back_over_another_connection_gets_the_reply_of_its_running_call() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(numbered(board, 1));
+    rig.on(Event::PeerGone { peer: PeerId(1) });
+    rig.request(Request { job: rig::named("copy"), ..again(board, 1) });
+    assert_eq!(rig.done_with(board, b"one"), ["reply copy one", "forget 1"]);
+}
+
+#[test]
+fn a_queued_call_that_was_dropped_with_its_connection_runs_when_it_comes_again() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
+    rig.request(numbered(board, 1));
+    assert_eq!(rig.on(Event::PeerGone { peer: PeerId(1) }), ["forget 1"]);
+    rig.request(again(board, 1));
+    assert_eq!(rig.done(board), ["reply a", "start 1"]);
+}
+
+#[test]
+fn a_late_copy_of_a_refused_call_is_refused_too() {
+    let (mut rig, board) = Rig::new(0);
+    rig.call(board, "a");
+    assert_eq!(rig.request(numbered(board, 1)), ["refuse 1 Busy"]);
+    rig.done(board);
+    // There is room now, but its client was told that it did not run.
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 Busy"]);
+    run(&mut rig, board, 2, b"two");
+}
+
+#[test]
+fn a_late_copy_of_a_cancelled_call_is_refused_too() {
+    let (mut rig, board) = Rig::new(32);
+    rig.call(board, "a");
+    rig.request(numbered(board, 1));
+    rig.cancel(1);
+    rig.done(board);
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 Cancelled"]);
+}
+
+#[test]
+fn a_copy_for_another_run_of_the_agent_does_not_end_the_call_in_progress() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(Request { epoch: Some(EPOCH), ..numbered(board, 1) });
+    let stale = Request { epoch: Some(EPOCH - 1), ..again(board, 1) };
+    assert_eq!(rig.request(stale), ["refuse 1 StaleEpoch"]);
+    rig.done_with(board, b"one");
+    assert_eq!(rig.request(again(board, 1)), ["reply 1 one"]);
+}
+
+#[test]
+fn a_call_that_panicked_is_not_tried_again() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(numbered(board, 1));
+    rig.panicked(board);
+    rig.on(Event::Reopened { object: board, ok: true });
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 Panicked unknown"]);
+}
+
+#[test]
+fn the_last_64_calls_of_a_client_are_remembered_and_older_ones_never_run_again() {
+    let (mut rig, board) = Rig::new(32);
+    for seq in 1..=65 {
+        run(&mut rig, board, seq, b"done");
+    }
+    assert_eq!(rig.request(again(board, 2)), ["reply 2 done"]);
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 TooOld"]);
+    // Nor do calls that never came: nobody knows any more.
+    for seq in 100..170 {
+        run(&mut rig, board, seq, b"done");
+    }
+    assert_eq!(rig.request(again(board, 90)), ["refuse 90 TooOld"]);
+}
+
+#[test]
+fn a_call_in_progress_is_not_forgotten_however_many_come_after_it() {
+    let (mut rig, slow) = Rig::new(32);
+    let fast = rig.session.add_object(proximity_session::ObjectOptions::default());
+    rig.request(numbered(slow, 1));
+    for seq in 2..=100 {
+        run(&mut rig, fast, seq, b"done");
+    }
+    assert!(rig.request(again(slow, 1)).is_empty());
+    assert_eq!(rig.done_with(slow, b"one"), ["reply 1 one", "reply 1 one"]);
+}
+
+#[test]
+fn of_a_large_reply_only_that_the_call_has_run_is_kept() {
+    let (mut rig, board) = Rig::new(32);
+    run(&mut rig, board, 1, &vec![0; 64 << 10]);
+    run(&mut rig, board, 2, &vec![0; (64 << 10) + 1]);
+    assert!(rig.request(again(board, 1))[0].starts_with("reply 1"));
+    assert_eq!(rig.request(again(board, 2)), ["refuse 2 ReplyNotKept yes"]);
+}
+
+#[test]
+fn a_client_s_replies_take_at_most_a_mebibyte() {
+    let (mut rig, board) = Rig::new(32);
+    for seq in 1..=20 {
+        run(&mut rig, board, seq, &vec![0; 64 << 10]);
+        assert!(rig.session.kept().1 <= 1 << 20);
+    }
+    assert_eq!(rig.request(again(board, 4)), ["refuse 4 ReplyNotKept yes"]);
+    assert!(rig.request(again(board, 5))[0].starts_with("reply 5"));
+}
+
+#[test]
+fn all_replies_take_at_most_32_mebibytes() {
+    let (mut rig, board) = Rig::new(32);
+    let call = |client: u8, seq| {
+        let id = CallId { client: [client; 16], seq };
+        Request { id: Some(id), ..write(board, "w") }
+    };
+    for client in 0..40 {
+        rig.at(u64::from(client));
+        for seq in 1..=16 {
+            rig.request(call(client, seq));
+            rig.done_with(board, &vec![0; 64 << 10]);
+        }
+    }
+    assert!(rig.session.kept().1 <= 32 << 20);
+    // The client that has not called for longest has lost its replies, and only those.
+    assert_eq!(rig.request(call(0, 1)), ["refuse w ReplyNotKept yes"]);
+    assert!(rig.request(call(39, 1))[0].starts_with("reply w"));
+}
+
+#[test]
+fn an_idle_client_s_replies_are_dropped_after_five_minutes() {
+    let (mut rig, board) = Rig::new(32);
+    let by = |request| Request { expires: Some(ms(1000)), ..request };
+    rig.request(by(numbered(board, 1)));
+    rig.done_with(board, b"one");
+    assert_eq!(rig.session.kept().0, 1);
+    assert_eq!(rig.session.next_wake(), Some(ms(5 * MINUTE)));
+    rig.at(5 * MINUTE - 1).on(Event::Tick);
+    assert_eq!(rig.session.kept().0, 1);
+    rig.at(5 * MINUTE).on(Event::Tick);
+    assert_eq!(rig.session.kept(), (0, 0));
+    assert_eq!(rig.session.next_wake(), None);
+    assert_eq!(rig.request(by(again(board, 1))), ["refuse 1 Expired"]);
+}
+
+#[test]
+fn an_idle_client_is_remembered_as_long_as_a_copy_of_its_calls_might_run() {
+    let (mut rig, board) = Rig::new(32);
+    let by = |request| Request { expires: Some(ms(60 * MINUTE)), ..request };
+    rig.request(by(numbered(board, 1)));
+    rig.done_with(board, b"one");
+    rig.at(5 * MINUTE).on(Event::Tick);
+    assert_eq!(rig.session.kept(), (1, 0));
+    assert_eq!(rig.request(by(again(board, 1))), ["refuse 1 TooOld"]);
+    rig.at(60 * MINUTE).on(Event::Tick);
+    assert_eq!(rig.session.kept(), (0, 0));
+}
+
+#[test]
+fn more_clients_than_can_be_remembered_are_refused_until_the_deadlines_of_others_have_passed() {
+    let (mut rig, board) = Rig::new(32);
+    let call = |client: u32| {
+        let mut uuid = [0; 16];
+        uuid[..4].copy_from_slice(&client.to_be_bytes());
+        let id = CallId { client: uuid, seq: 1 };
+        Request { id: Some(id), expires: Some(ms(1000)), ..write(board, "w") }
+    };
+    for client in 0..16_384 {
+        rig.request(call(client));
+        rig.done(board);
+    }
+    assert_eq!(rig.request(call(16_384)), ["refuse w TooManyClients"]);
+    rig.at(1000);
+    let later = Request { expires: Some(ms(2000)), ..call(16_384) };
+    assert_eq!(rig.request(later), ["start w"]);
+    assert_eq!(rig.session.kept().0, 16_384);
+}
