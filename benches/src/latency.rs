@@ -2,10 +2,10 @@
 
 use crate::cores::{Client, Cores};
 use crate::report::{Gate, Report, median};
-use crate::requests::{Line, attribute, call};
+use crate::requests::{Line, Question, epoch_of};
 use crate::servers::{Config, Server};
 use crate::{Failure, ROUNDS};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Calls in a measurement, and those before it that are not counted.
 const CALLS: usize = 8_000;
@@ -31,20 +31,19 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let mock = cores.as_server(Server::mock)??;
     let config = Config::new(&mock)?;
     let agent = cores.as_server(|| Server::agent(&config))??;
-    let epoch = Line::connect(&zmq::Context::new(), &agent.address)?.epoch()?;
-    let quick = call("foo", "add_two", &[2, 3]);
-    // Setting is never quick: it always takes the way through the object's thread.
-    let through_worker = attribute(epoch, "counter", "value", &[5]);
-    let get = attribute(epoch, "counter", "value", &[]);
-    let requests = [&through_worker, &quick, &get];
+    let epoch = epoch_of(&agent.address)?;
+    let questions =
+        [Question::set(), Question::sum(), Question::get()].map(|q| q.by(1, Some(epoch)));
 
     for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
         let mut pairs = [const { Vec::new() }; SUBJECTS.len()];
         for _ in 0..ROUNDS {
-            for (request, pairs) in requests.iter().zip(&mut pairs) {
-                let under = cores.as_client(client, || p50(&floor.address, request, false))??;
-                let ours = cores.as_client(client, || p50(&agent.address, request, true))??;
-                pairs.push((under.as_secs_f64() * 1e6, ours.as_secs_f64() * 1e6));
+            for (question, pairs) in questions.iter().zip(&mut pairs) {
+                let under =
+                    cores.as_client(client, || p50(&floor.address, question, Answer::Any))??;
+                let ours =
+                    cores.as_client(client, || p50(&agent.address, question, Answer::Value))??;
+                pairs.push((under, ours));
             }
         }
         for (subject, pairs) in SUBJECTS.iter().zip(&pairs) {
@@ -56,19 +55,32 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the median time of a call to `address`.
-fn p50(address: &str, request: &[u8], checked: bool) -> Result<Duration, Failure> {
+/// What must come back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Any,
+    Value,
+}
+
+/// Returns the median time of a call to `address`, in microseconds.
+fn p50(address: &str, question: &Question, answer: Answer) -> Result<f64, Failure> {
+    let mut question = question.clone();
     let mut line = Line::connect(&zmq::Context::new(), address)?;
-    if checked {
-        line.ask_checked(request)?;
+    if answer == Answer::Value {
+        line.value(&mut question)?;
     }
+    let expected = line.ask(&mut question)?.len();
     let mut times = Vec::with_capacity(CALLS);
     for number in 0..WARM_UP + CALLS {
         let begun = Instant::now();
-        line.ask(request)?;
+        let reply = line.ask(&mut question)?;
         if number >= WARM_UP {
-            times.push(begun.elapsed().as_secs_f64());
+            times.push(begun.elapsed().as_secs_f64() * 1e6);
+        }
+        // An error would have another length.
+        if reply.len() != expected {
+            return Err(format!("a reply of {} bytes after one of {expected}", reply.len()).into());
         }
     }
-    Ok(Duration::from_secs_f64(median(&mut times)))
+    Ok(median(&mut times))
 }

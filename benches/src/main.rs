@@ -3,9 +3,10 @@
 //! Absolute figures differ from machine to machine and from hour to hour, so only ratios are gated, and
 //! each is the median of five, every one of them of two measurements taken right after each other. Servers are processes of
 //! their own on one core; a client is on another ("cross", the deployed shape: wake-ups) or on the
-//! same ("same": the length of the path). All clients here are raw sockets with requests made beforehand.
+//! same ("same": the length of the path). All clients here are raw sockets.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
 
+mod bulk;
 mod cores;
 mod floors;
 mod footprint;
@@ -50,6 +51,7 @@ fn measure() -> Result<Report, Failure> {
     let mut report = Report::default();
     latency::measure(&mut report)?;
     throughput::measure(&mut report)?;
+    bulk::measure(&mut report)?;
     footprint::measure(&mut report)?;
     report.print();
     Ok(report)

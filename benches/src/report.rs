@@ -28,7 +28,7 @@ enum Row {
         gate: Gate,
     },
     Alone {
-        what: &'static str,
+        what: String,
         unit: &'static str,
         ours: f64,
     },
@@ -57,7 +57,7 @@ impl Report {
     }
 
     /// Adds a figure that has no floor and no gate.
-    pub(crate) fn note(&mut self, what: &'static str, unit: &'static str, ours: f64) {
+    pub(crate) fn note(&mut self, what: String, unit: &'static str, ours: f64) {
         self.rows.push(Row::Alone { what, unit, ours });
     }
 
@@ -72,7 +72,7 @@ impl Report {
     /// Prints the table.
     pub(crate) fn print(&self) {
         println!(
-            "{:<42} {:>10} {:>10} {:<8} {:>6}  {:<12} floor",
+            "{:<46} {:>10} {:>10} {:<8} {:>6}  {:<12} floor",
             "", "floor", "ours", "", "ratio", "gate"
         );
         for row in &self.rows {
@@ -84,11 +84,11 @@ impl Report {
                     };
                     let verdict = if gate.holds(*ratio) { "ok" } else { "MISS" };
                     println!(
-                        "{what:<42} {floor:>10.1} {ours:>10.1} {unit:<8} {ratio:>6.3}  {limit} {verdict:<4} {floor_name}"
+                        "{what:<46} {floor:>10.1} {ours:>10.1} {unit:<8} {ratio:>6.3}  {limit} {verdict:<4} {floor_name}"
                     );
                 }
                 Row::Alone { what, unit, ours } => {
-                    println!("{what:<42} {:>10} {ours:>10.1} {unit:<8}", "");
+                    println!("{what:<46} {:>10} {ours:>10.1} {unit:<8}", "");
                 }
             }
         }

@@ -1,41 +1,88 @@
-//! Requests made beforehand, and the sockets they go through.
+//! Requests as bytes, and raw sockets to send them through: the same for a floor as for the agent.
 
 use crate::Failure;
-use proximity_proto::{Value, limits::Limits, value};
-use rmp::encode::{ByteBuf, write_array_len, write_bin, write_map_len, write_str, write_uint};
-use zmq::{Message, Socket};
+use proximity_proto::{
+    FromArg, Value,
+    call::{CallId, Op},
+    hello::Hello,
+    message::{Content, Message},
+    request::{Arguments, Request},
+};
+use zmq::Socket;
 
 /// How long a server may take to answer.
 const PATIENCE_MS: i32 = 10_000;
+/// The first sequence number: all from here on are written in as many bytes.
+const FIRST: u64 = 1 << 32;
 
-/// Returns an original client's call with whole numbers as arguments.
-pub(crate) fn call(name: &str, proc: &str, args: &[u64]) -> Vec<u8> {
-    let mut out = Writer::map(4);
-    out.name_proc_args(name, proc, args);
-    out.text("kwargs").empty_map();
-    out.done()
+/// A version 2 request, asked again and again: each time it is another call.
+#[derive(Clone)]
+pub(crate) struct Question {
+    op: Op,
+    epoch: Option<u64>,
+    name: &'static str,
+    proc: &'static str,
+    args: Arguments,
+    id: CallId,
+    bytes: Vec<u8>,
 }
 
-/// Returns a version 2 request for an attribute: a get without arguments, a set with one.
-pub(crate) fn attribute(epoch: u64, name: &str, proc: &str, args: &[u64]) -> Vec<u8> {
-    let mut out = Writer::map(7);
-    out.name_proc_args(name, proc, args);
-    out.text("v").uint(2).text("op").text(if args.is_empty() { "get" } else { "set" });
-    out.text("epoch").uint(epoch).text("id").id();
-    out.done()
-}
+impl Question {
+    /// A question about `proc` of the object `name`.
+    pub(crate) fn new(op: Op, name: &'static str, proc: &'static str, args: Arguments) -> Self {
+        let id = CallId { client: [0; 16], seq: FIRST };
+        Self { op, epoch: None, name, proc, args, id, bytes: Vec::new() }
+    }
 
-/// Returns the request for the agent's epoch and limits.
-fn hello() -> Vec<u8> {
-    let mut out = Writer::map(3);
-    out.text("v").uint(2).text("op").text("hello").text("id").id();
-    out.done()
+    /// 2 + 3, by the calculator `foo`: a quick method.
+    pub(crate) fn sum() -> Self {
+        let mut args = Arguments::default();
+        args.push(&2);
+        args.push(&3);
+        Self::new(Op::Call, "foo", "add_two", args)
+    }
+
+    /// The counter's value: an attribute.
+    pub(crate) fn get() -> Self {
+        Self::new(Op::Get, "counter", "value", Arguments::default())
+    }
+
+    /// The counter's value, set. That is never quick: it always goes through the object's thread.
+    pub(crate) fn set() -> Self {
+        let mut args = Arguments::default();
+        args.push(&5);
+        Self::new(Op::Set, "counter", "value", args)
+    }
+
+    /// The same question by a client of its own, to the agent that runs in `epoch`.
+    pub(crate) fn by(mut self, client: usize, epoch: Option<u64>) -> Self {
+        self.id.client[..8].copy_from_slice(&(client as u64).to_le_bytes());
+        self.epoch = epoch;
+        self
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.id.seq += 1;
+        let request = Request {
+            op: self.op,
+            id: self.id,
+            epoch: self.epoch,
+            expires: None,
+            lease: None,
+            progress: false,
+            name: self.name,
+            proc: self.proc,
+            args: &self.args,
+        };
+        request.write(&mut self.bytes);
+        &self.bytes
+    }
 }
 
 /// A client's socket, connected.
 pub(crate) struct Line {
     socket: Socket,
-    reply: Message,
+    reply: zmq::Message,
 }
 
 impl Line {
@@ -45,89 +92,33 @@ impl Line {
         socket.set_linger(0)?;
         socket.set_rcvtimeo(PATIENCE_MS)?;
         socket.connect(address)?;
-        Ok(Self { socket, reply: Message::new() })
+        Ok(Self { socket, reply: zmq::Message::new() })
     }
 
-    /// Sends `request` and returns the reply to it.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<&[u8], Failure> {
-        self.socket.send(request, 0)?;
+    /// Asks and returns the bytes of what came back.
+    pub(crate) fn ask(&mut self, question: &mut Question) -> Result<&[u8], Failure> {
+        self.socket.send(question.next(), 0)?;
         self.socket.recv(&mut self.reply, 0)?;
         Ok(&self.reply)
     }
 
-    /// Like [`Line::ask`], but an exception in the reply is an error here.
-    pub(crate) fn ask_checked(&mut self, request: &[u8]) -> Result<&[u8], Failure> {
-        let reply = self.ask(request)?;
-        let decoded = decode(reply)?;
-        if let Value::Map(map) = decoded
-            && (map.get("EXCEPTION").is_some() || map.get("error").is_some())
-        {
-            return Err(format!("the agent answered {decoded:?}").into());
+    /// Asks an agent and returns the value it gives; an error in the reply is an error here.
+    pub(crate) fn value(&mut self, question: &mut Question) -> Result<Value<'_>, Failure> {
+        match Message::parse(self.ask(question)?)?.content {
+            Content::Ok(value) => Ok(value),
+            other => Err(format!("instead of a value the agent sent {other:?}").into()),
         }
-        Ok(reply)
     }
 
     /// Returns the agent's epoch.
     pub(crate) fn epoch(&mut self) -> Result<u64, Failure> {
-        let reply = decode(self.ask_checked(&hello())?)?;
-        let Value::Map(envelope) = reply else { return Err("hello: not a map".into()) };
-        envelope
-            .get("epoch")
-            .and_then(|epoch| epoch.as_u64())
-            .ok_or_else(|| format!("hello: no epoch in {envelope:?}").into())
+        let mut hello = Question::new(Op::Hello, "", "", Arguments::default());
+        let hello = Hello::from_arg(self.value(&mut hello)?);
+        Ok(hello.map_err(|mismatch| format!("not a hello: {mismatch:?}"))?.epoch)
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Value<'_>, Failure> {
-    value::check(bytes, &Limits::default()).map_err(|error| error.to_string())?;
-    Value::first(bytes).ok_or_else(|| "an empty reply".into())
-}
-
-struct Writer(ByteBuf);
-
-impl Writer {
-    fn map(entries: u32) -> Self {
-        let mut buffer = ByteBuf::new();
-        let Ok(_) = write_map_len(&mut buffer, entries);
-        Self(buffer)
-    }
-
-    fn name_proc_args(&mut self, name: &str, proc: &str, args: &[u64]) {
-        self.text("name").text(name).text("proc").text(proc).text("args");
-        let count = u32::try_from(args.len()).unwrap_or(u32::MAX);
-        let Ok(_) = write_array_len(&mut self.0, count);
-        for arg in args {
-            self.uint(*arg);
-        }
-    }
-
-    fn text(&mut self, text: &str) -> &mut Self {
-        let Ok(()) = write_str(&mut self.0, text);
-        self
-    }
-
-    fn uint(&mut self, number: u64) -> &mut Self {
-        let Ok(_) = write_uint(&mut self.0, number);
-        self
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        let Ok(()) = write_bin(&mut self.0, bytes);
-        self
-    }
-
-    fn empty_map(&mut self) -> &mut Self {
-        let Ok(_) = write_map_len(&mut self.0, 0);
-        self
-    }
-
-    /// A call's id. The same for all: the agent need not tell them apart, for none is ever repeated.
-    fn id(&mut self) -> &mut Self {
-        let Ok(_) = write_array_len(&mut self.0, 2);
-        self.bytes(&[7; 16]).uint(1)
-    }
-
-    fn done(self) -> Vec<u8> {
-        self.0.into_vec()
-    }
+/// Returns the epoch of the agent at `address`.
+pub(crate) fn epoch_of(address: &str) -> Result<u64, Failure> {
+    Line::connect(&zmq::Context::new(), address)?.epoch()
 }

@@ -2,7 +2,7 @@
 
 use crate::cores::{Client, Cores};
 use crate::report::{Gate, Report};
-use crate::requests::{Line, call};
+use crate::requests::{Line, Question, epoch_of};
 use crate::servers::{Config, Server};
 use crate::{Failure, ROUNDS};
 use std::sync::Barrier;
@@ -19,12 +19,14 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let mock = Server::mock()?;
     let config = Config::new(&mock)?;
     let agent = Server::agent(&config)?;
-    let request = call("foo", "add_two", &[2, 3]);
+    let epoch = epoch_of(&agent.address)?;
+    let mut question = Question::sum().by(0, Some(epoch));
+    Line::connect(&zmq::Context::new(), &agent.address)?.value(&mut question)?;
     for clients in [8, 64] {
         let mut pairs = Vec::new();
         for _ in 0..ROUNDS {
-            let under = calls_per_second(&floor.address, &request, clients)?;
-            let ours = calls_per_second(&agent.address, &request, clients)?;
+            let under = calls_per_second(&floor.address, epoch, clients)?;
+            let ours = calls_per_second(&agent.address, epoch, clients)?;
             pairs.push((under, ours));
         }
         let what = format!("{clients} clients");
@@ -34,27 +36,36 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Counts the calls of `clients` threads over [`SPAN`], each waiting for its reply before the next.
-fn calls_per_second(address: &str, request: &[u8], clients: usize) -> Result<f64, Failure> {
+fn calls_per_second(address: &str, epoch: u64, clients: usize) -> Result<f64, Failure> {
     let context = zmq::Context::new();
     let start = Barrier::new(clients);
-    let counts: Vec<Result<u64, Failure>> = std::thread::scope(|scope| {
-        let client = || {
-            let line = Line::connect(&context, address).and_then(|mut line| {
-                line.ask(request)?;
-                Ok(line)
-            });
-            // Whoever failed waits too, or the others would wait for ever.
-            start.wait();
-            let mut line = line?;
-            let begun = Instant::now();
-            let mut count = 0;
-            while begun.elapsed() < SPAN {
-                line.ask(request)?;
-                count += 1;
+    let client = |number: usize| {
+        let mut question = Question::sum().by(number, Some(epoch));
+        let line = Line::connect(&context, address).and_then(|mut line| {
+            let expected = line.ask(&mut question)?.len();
+            Ok((line, expected))
+        });
+        // Whoever failed waits too, or the others would wait for ever.
+        start.wait();
+        let (mut line, expected) = line?;
+        let begun = Instant::now();
+        let mut count = 0;
+        while begun.elapsed() < SPAN {
+            // An error would have another length.
+            if line.ask(&mut question)?.len() != expected {
+                return Err("a reply of another length than the first".into());
             }
-            Ok(count)
-        };
-        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+            count += 1;
+        }
+        Ok(count)
+    };
+    let counts: Vec<Result<u64, Failure>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=clients)
+            .map(|number| {
+                let client = &client;
+                scope.spawn(move || client(number))
+            })
+            .collect();
         threads
             .into_iter()
             .map(|t| t.join().unwrap_or_else(|_| Err("a client panicked".into())))
