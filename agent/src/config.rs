@@ -8,12 +8,14 @@ use finding::{Source, about_file};
 use read::Reader;
 use std::path::Path;
 
+mod diff;
 mod endpoint;
 mod finding;
 mod object;
 mod read;
 mod syntax;
 
+pub use diff::Outline;
 pub use endpoint::{Endpoint, EndpointError};
 pub use finding::{Finding, Findings};
 
@@ -73,6 +75,15 @@ pub fn load(path: &Path) -> Loaded {
 /// As [`load`].
 pub fn check(path: &Path) -> Loaded {
     read(path, true)
+}
+
+/// Reads the configuration in `text`, as if it stood in a file called `file`.
+///
+/// # Errors
+///
+/// All mistakes in it.
+pub fn parse(file: &str, text: &str) -> Loaded {
+    Reader::new(Source { file, text }, false).read()
 }
 
 fn read(path: &Path, open: bool) -> Loaded {

@@ -106,7 +106,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> 
     let bare = |list: Vec<Placed<Pattern>>| list.into_iter().map(|(_, pattern)| pattern).collect();
     let filter = Filter::new(expose.map(bare), hide.map(bare).unwrap_or_default());
     let object = ObjectConfig { name: name.clone(), kind: kind.name, opener, filter, fingerprint };
-    if reader.open {
+    if reader.open && (table.contains_key("expose") || table.contains_key("hide")) {
         try_patterns(reader, &object, &placed, span);
     }
     Some(object)
@@ -150,9 +150,6 @@ fn try_patterns(
     patterns: &[Placed<Pattern>],
     span: &Range<usize>,
 ) {
-    if patterns.is_empty() {
-        return;
-    }
     let name = &object.name;
     let interface = match (object.opener)() {
         Ok(opened) => opened.interface(),

@@ -3,8 +3,7 @@
 use super::{
     Config, DEFAULT_QUEUE, Endpoint, ObjectConfig,
     finding::{Finding, Findings, Source, about_file},
-    object,
-    syntax::{self, Syntax},
+    object, syntax,
 };
 use crate::access::{Network, Networks};
 use log::LevelFilter;
@@ -48,13 +47,13 @@ impl<'a> Reader<'a> {
 
     /// Reads all of it.
     pub(super) fn read(mut self) -> Result<(Config, Vec<Finding>), Findings> {
-        let Syntax { table, mistakes, lines } = syntax::parse(&self.source);
-        let config = self.config(&table);
+        let syntax = syntax::parse(&self.source);
+        let config = self.config(&syntax.table);
         let mut found = self.found;
         for list in [&mut found.mistakes, &mut found.warnings] {
-            list.retain(|finding| finding.place.is_none_or(|(line, _)| !lines.contains(&line)));
+            list.retain(|finding| finding.place.is_none_or(|(line, _)| syntax.understood(line)));
         }
-        found.mistakes.extend(mistakes);
+        found.mistakes.extend(syntax.mistakes);
         if found.mistakes.is_empty() && config.objects.is_empty() {
             let message = "there is no [objects.NAME]; the agent has nothing to offer";
             found.warnings.push(about_file(self.source.file, message));

@@ -1,7 +1,7 @@
 //! TOML text to values whose places are known.
 
 use super::finding::{Finding, Source};
-use std::{collections::BTreeSet, ops::Range};
+use std::ops::Range;
 use toml::{
     Spanned, Table, Value,
     de::{DeString, DeTable, DeValue, Error},
@@ -13,22 +13,35 @@ pub(super) struct Syntax<'a> {
     pub(super) table: DeTable<'a>,
     /// What is no TOML.
     pub(super) mistakes: Vec<Finding>,
-    /// The lines that are wrong already: what else is said about them would only confuse.
-    pub(super) lines: BTreeSet<usize>,
+    /// The first line that was read as something else than it is, because a list was not closed.
+    misread_from: usize,
+}
+
+impl Syntax<'_> {
+    /// Whether what else is found in this line is worth telling: not where the parser has complained,
+    /// nor where it has lost its way.
+    pub(super) fn understood(&self, line: usize) -> bool {
+        let same = |finding: &Finding| finding.place.is_some_and(|(wrong, _)| wrong == line);
+        line < self.misread_from && !self.mistakes.iter().any(same)
+    }
 }
 
 /// Reads all of a file that can be read.
 pub(super) fn parse<'a>(source: &Source<'a>) -> Syntax<'a> {
     let (table, errors) = DeTable::parse_recoverable(source.text);
     let mut syntax =
-        Syntax { table: table.into_inner(), mistakes: Vec::new(), lines: BTreeSet::new() };
+        Syntax { table: table.into_inner(), mistakes: Vec::new(), misread_from: usize::MAX };
+    let mut errors: Vec<(Range<usize>, Error)> =
+        errors.into_iter().map(|error| (error.span().unwrap_or_default(), error)).collect();
+    errors.sort_by_key(|(span, _)| span.start);
     // The parser puts a table that stands twice together, and then finds its keys twice as well.
     let mut repeated_until = 0;
-    for error in errors {
-        let span = error.span().unwrap_or_default();
-        let header = header_at(source.text, span.start);
-        if header.is_some() && error.message().contains("array") {
-            // A list is not closed, and all that follows was read as more of it.
+    for (span, error) in errors {
+        let (line, _) = source.place(span.start);
+        let header = header_at(source.text, span.start).is_some();
+        if header && error.message().contains("array") {
+            // Headers and keys from here on were read as more of a list.
+            syntax.misread_from = line;
             if syntax.mistakes.is_empty() {
                 let message = "a list above this table is not closed";
                 syntax.mistakes.push(source.finding(span, message, None));
@@ -36,17 +49,15 @@ pub(super) fn parse<'a>(source: &Source<'a>) -> Syntax<'a> {
             break;
         }
         let duplicate = error.message() == "duplicate key";
-        if duplicate && span.start < repeated_until {
+        // One slip often makes the parser complain twice about a line.
+        if (duplicate && span.start < repeated_until) || !syntax.understood(line) {
             continue;
         }
-        if duplicate && header.is_some() {
+        if duplicate && header {
             repeated_until = end_of_section(source.text, span.start);
         }
         let finding = describe(source, &syntax.table, &error, span);
-        // One slip often makes the parser complain twice about a line.
-        if finding.place.is_none_or(|(line, _)| syntax.lines.insert(line)) {
-            syntax.mistakes.push(finding);
-        }
+        syntax.mistakes.push(finding);
     }
     syntax
 }
