@@ -134,6 +134,9 @@ impl Router {
             if bell.was_rung() {
                 self.read_reports();
                 self.obey(on_ready);
+                if self.drained {
+                    break;
+                }
             }
             let timeout = self.keep_time();
             let mut job = self.pool.take();
