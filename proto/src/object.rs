@@ -108,6 +108,41 @@ pub struct Interface {
     pub attributes: Vec<Attribute>,
 }
 
+impl Interface {
+    /// Adds the methods of a [`Part`].
+    pub fn add(&mut self, methods: Vec<Method>) {
+        let own = self.methods.len();
+        self.methods.extend(
+            methods.into_iter().map(|method| Method { index: own + method.index, ..method }),
+        );
+    }
+}
+
+/// Methods of an object that stand in a block of their own, named by the type `P`.
+///
+/// Written by `#[expose(part = P)]`; the object's main block takes them in with `#[expose(parts(P))]`.
+pub trait Part<P>: Object {
+    /// How many there are.
+    const METHODS: usize;
+
+    /// What can be called, with [`Method::index`] counted from 0.
+    fn methods() -> Vec<Method>;
+
+    /// Runs the method at `index`; see [`Object::call`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Object::call`].
+    fn call(
+        &mut self,
+        index: usize,
+        method: &Method,
+        args: Args<'_>,
+        cx: &Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Flow, Fault>;
+}
+
 /// A method of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Method {

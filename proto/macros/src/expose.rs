@@ -2,14 +2,47 @@
 
 use crate::method::{Kind, Method, Param, doc_text};
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::{Error, ImplItem, ItemImpl, Result, spanned::Spanned};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{
+    Error, Ident, ImplItem, ItemImpl, Path, Result, ext::IdentExt, parse::Parser as _,
+    spanned::Spanned,
+};
 
-/// The block as it was, without our marks, and `impl Object` behind it.
-pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
-    if !args.is_empty() {
-        return Err(Error::new(args.span(), "#[expose] takes no arguments"));
+/// What stands in the brackets of `#[expose(..)]`.
+#[derive(Default)]
+struct Options {
+    /// `part = Name`: the block is a part of an object whose main block is elsewhere.
+    part: Option<Ident>,
+    /// `parts(path, ..)`: the block is the main one, and these are the others.
+    parts: Vec<Path>,
+}
+
+impl Options {
+    fn parse(args: TokenStream) -> Result<Self> {
+        let mut options = Self::default();
+        let parser = syn::meta::parser(|meta| {
+            if meta.path.is_ident("part") {
+                options.part = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("parts") {
+                meta.parse_nested_meta(|part| {
+                    options.parts.push(part.path);
+                    Ok(())
+                })?;
+            } else {
+                return Err(
+                    meta.error("#[expose] takes `part = Name` or `parts(path, ..)`, or nothing")
+                );
+            }
+            Ok(())
+        });
+        parser.parse2(args)?;
+        Ok(options)
     }
+}
+
+/// The block as it was, without our marks, and behind it what makes an object of its type.
+pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let options = Options::parse(args)?;
     let mut block: ItemImpl = syn::parse2(item).map_err(|error| {
         Error::new(error.span(), "#[expose] stands on an `impl` block of a type")
     })?;
@@ -25,6 +58,21 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
             exposed.push(method);
         }
     }
+    let behind = match &options.part {
+        Some(part) => self::part(part, &block, &exposed)?,
+        None => object(&options.parts, &block, exposed)?,
+    };
+    Ok(quote! {
+        // The docs are written for a Python prompt: `raises ValueError` instead of an Errors section.
+        #[allow(clippy::doc_markdown, clippy::missing_errors_doc)]
+        #block
+
+        #behind
+    })
+}
+
+/// `impl Object`.
+fn object(parts: &[Path], block: &ItemImpl, exposed: Vec<Method>) -> Result<TokenStream> {
     let (attributes, methods): (Vec<_>, Vec<_>) =
         exposed.into_iter().partition(|method| method.attribute);
     let attributes = Attribute::pair(attributes)?;
@@ -37,18 +85,19 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
     let sets = attributes.iter().enumerate().filter_map(|(index, a)| a.set_arm(index));
     let (generics, ty) = (&block.generics, &block.self_ty);
     let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let own = methods.len();
     Ok(quote! {
-        #block
-
         #[automatically_derived]
         #[allow(clippy::all, clippy::pedantic, unused_variables)]
         impl #impl_generics ::proximity_proto::object::Object for #ty #where_clause {
             fn interface(&self) -> ::proximity_proto::object::Interface {
-                ::proximity_proto::object::Interface {
+                let mut interface = ::proximity_proto::object::Interface {
                     doc: #doc.into(),
                     methods: ::proximity_proto::__private::vec![#(#method_entries),*],
                     attributes: ::proximity_proto::__private::vec![#(#attribute_entries),*],
-                }
+                };
+                #(interface.add(<Self as ::proximity_proto::object::Part<#parts>>::methods());)*
+                interface
             }
 
             fn call(
@@ -63,7 +112,19 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
             > {
                 match method.index {
                     #(#calls)*
-                    _ => ::core::result::Result::Err(method.unknown()),
+                    index => {
+                        let index = index - #own;
+                        #(
+                            if index < <Self as ::proximity_proto::object::Part<#parts>>::METHODS {
+                                return <Self as ::proximity_proto::object::Part<#parts>>::call(
+                                    self, index, method, args, cx, out,
+                                );
+                            }
+                            let index =
+                                index - <Self as ::proximity_proto::object::Part<#parts>>::METHODS;
+                        )*
+                        ::core::result::Result::Err(method.unknown())
+                    }
                 }
             }
 
@@ -101,9 +162,54 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
     })
 }
 
+/// `impl Part`, and the type that names the part.
+fn part(name: &Ident, block: &ItemImpl, methods: &[Method]) -> Result<TokenStream> {
+    if let Some(attribute) = methods.iter().find(|method| method.attribute) {
+        let message = "attributes stand in the main block, the one with `parts(..)`";
+        return Err(Error::new(attribute.ident.span(), message));
+    }
+    let count = methods.len();
+    let entries = methods.iter().enumerate().map(|(index, m)| method_entry(index, m));
+    let calls = methods.iter().enumerate().map(|(index, m)| call_arm(index, m));
+    let (generics, ty) = (&block.generics, &block.self_ty);
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let doc = "Names a part of an object's methods in the `#[expose]` of its main block.";
+    Ok(quote! {
+        #[doc = #doc]
+        pub(crate) enum #name {}
+
+        #[automatically_derived]
+        #[allow(clippy::all, clippy::pedantic, unused_variables)]
+        impl #impl_generics ::proximity_proto::object::Part<#name> for #ty #where_clause {
+            const METHODS: usize = #count;
+
+            fn methods() -> ::proximity_proto::__private::Vec<::proximity_proto::object::Method> {
+                ::proximity_proto::__private::vec![#(#entries),*]
+            }
+
+            fn call(
+                &mut self,
+                index: usize,
+                method: &::proximity_proto::object::Method,
+                args: ::proximity_proto::object::Args<'_>,
+                cx: &::proximity_proto::object::Context<'_>,
+                out: &mut ::proximity_proto::__private::Vec<u8>,
+            ) -> ::core::result::Result<
+                ::proximity_proto::object::Flow,
+                ::proximity_proto::fault::Fault,
+            > {
+                match index {
+                    #(#calls)*
+                    _ => ::core::result::Result::Err(method.unknown()),
+                }
+            }
+        }
+    })
+}
+
 /// A method's entry in the interface.
 fn method_entry(index: usize, method: &Method) -> TokenStream {
-    let (name, doc) = (method.ident.to_string(), &method.doc);
+    let (name, doc) = (method.name(), &method.doc);
     let (effect, quick) = (&method.effect, method.quick);
     let params = method.params.iter().map(param_entry);
     let output = &method.output;
@@ -125,7 +231,7 @@ fn method_entry(index: usize, method: &Method) -> TokenStream {
 
 /// A parameter's entry in the interface.
 fn param_entry(param: &Param) -> TokenStream {
-    let (name, ty) = (param.ident.to_string(), &param.ty);
+    let (name, ty) = (param.ident.unraw().to_string(), &param.ty);
     let from_arg = quote_spanned! { ty.span() =>
         <#ty as ::proximity_proto::arg::FromArg<'_>>::ty()
     };
@@ -159,29 +265,27 @@ fn param_entry(param: &Param) -> TokenStream {
 /// Binds a call's arguments, then calls.
 fn call_arm(index: usize, method: &Method) -> TokenStream {
     let plain = method.params.iter().filter(|p| matches!(p.kind, Kind::Plain(_))).count();
-    let lets = method.params.iter().enumerate().map(|(place, param)| {
-        let (ident, ty) = (&param.ident, &param.ty);
+    // Names of our own: a parameter may be called `out`, `cx` or `bound`.
+    let names: Vec<Ident> =
+        (0..method.params.len()).map(|place| format_ident!("__{place}")).collect();
+    let lets = method.params.iter().zip(&names).enumerate().map(|(place, (param, name))| {
+        let ty = &param.ty;
         match &param.kind {
-            Kind::Args => quote! { let #ident: #ty = bound.rest(); },
-            Kind::Kwargs => quote! { let #ident: #ty = bound.named_rest(); },
+            Kind::Args => quote_spanned! { ty.span() => let #name: #ty = bound.rest(); },
+            Kind::Kwargs => quote_spanned! { ty.span() => let #name: #ty = bound.named_rest(); },
             Kind::Plain(default) => {
-                let default = match default {
-                    Some(value) => quote!(::core::option::Option::Some(#value)),
-                    None => quote!(::core::option::Option::None),
+                let default = if let Some(value) = default {
+                    quote!(::core::option::Option::Some(#value))
+                } else {
+                    quote!(::core::option::Option::None)
                 };
                 quote_spanned! { ty.span() =>
-                    let #ident: #ty = bound.arg(#place, || #default)?;
+                    let #name: #ty = bound.arg(#place, || #default)?;
                 }
             }
         }
     });
-    let call = invoke(
-        method,
-        method.params.iter().map(|param| {
-            let ident = &param.ident;
-            quote!(#ident)
-        }),
-    );
+    let call = invoke(method, names.iter().map(|name| quote!(#name)));
     quote! {
         #index => {
             let bound = ::proximity_proto::arg::Bound::<#plain>::new(
@@ -224,7 +328,7 @@ impl Attribute {
                                the one that sets it is called `set_` and its name";
                 return Err(Error::new(param.ident.span(), message));
             }
-            attributes.push(Self { name: getter.ident.to_string(), getter, setter: None });
+            attributes.push(Self { name: getter.name(), getter, setter: None });
         }
         for setter in setters {
             let name = setter.sets().unwrap_or_default();

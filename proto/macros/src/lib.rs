@@ -33,6 +33,10 @@ use proc_macro::TokenStream;
 ///
 /// A first parameter of type `&Context<'_>` gets the call's surroundings and is not published.
 ///
+/// An object of many methods may have them in several blocks: `#[expose(part = Snapshots)]` on a further one,
+/// which may be in another file, and `#[expose(parts(snapshots::Snapshots))]` on the main one, which has the
+/// attributes.
+///
 /// # Examples
 ///
 /// See `drivers/src/counter.rs`, which is written to be copied.
