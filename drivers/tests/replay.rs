@@ -8,7 +8,7 @@ mod board;
 #[path = "../../tests/golden/transcript.rs"]
 mod transcript;
 
-use board::Board;
+use board::{Board, lines};
 use proximity_proto::Fault;
 use std::{
     collections::HashMap,
@@ -93,17 +93,6 @@ fn write(stream: &mut TcpStream, bytes: &[u8], pieces: Pieces) {
 
 fn sent(requests: &Receiver<Vec<u8>>) -> String {
     requests.try_iter().map(|line| String::from_utf8_lossy(&line).into_owned()).collect()
-}
-
-fn lines(fault: &Fault) -> String {
-    let mut lines = fault.to_string();
-    for detail in &fault.detail {
-        lines += &format!("\n  {detail}");
-    }
-    if let Some(hint) = &fault.hint {
-        lines += &format!("\n  hint: {hint}");
-    }
-    lines
 }
 
 #[test]

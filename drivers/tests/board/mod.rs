@@ -1,9 +1,18 @@
-//! An `Fpga` with the surroundings that an agent gives it.
+//! A board with the surroundings that an agent gives it.
+
+#![allow(dead_code)] // each test file takes what it needs of this
 
 use proximity_drivers::fpga::{Fpga, Setup};
-use proximity_proto::{Context, Fault, Later, Principal, object::Host};
+use proximity_proto::{
+    Context, Fault, Object, Principal, Value, json,
+    limits::Limits,
+    object::{Args, Flow, Host, Interface},
+};
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -12,14 +21,10 @@ use std::{
 pub(crate) struct Surroundings {
     start: Instant,
     cancelled: AtomicBool,
+    progress: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Surroundings {
-    pub(crate) fn new() -> Self {
-        Self { start: Instant::now(), cancelled: AtomicBool::new(false) }
-    }
-
-    #[allow(dead_code)] // not every test file calls off its calls
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -34,12 +39,15 @@ impl Host for Surroundings {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    fn progress(&self, _done: u64, _total: u64, _text: &str) {}
+    fn progress(&self, done: u64, total: u64, _text: &str) {
+        self.progress.lock().unwrap().push((done, total));
+    }
 }
 
 /// A board and how its methods are called here.
 pub(crate) struct Board {
     fpga: Fpga,
+    interface: Interface,
     pub(crate) surroundings: Surroundings,
     /// How long a caller waits.
     pub(crate) patience: Duration,
@@ -51,22 +59,33 @@ impl Board {
     }
 
     pub(crate) fn of(setup: &Setup) -> Self {
-        Self {
-            fpga: Fpga::new(setup),
-            surroundings: Surroundings::new(),
-            patience: Duration::from_secs(20),
-        }
+        let fpga = Fpga::new(setup);
+        let interface = fpga.interface();
+        let surroundings = Surroundings {
+            start: Instant::now(),
+            cancelled: AtomicBool::new(false),
+            progress: Mutex::default(),
+        };
+        Self { fpga, interface, surroundings, patience: Duration::from_secs(20) }
     }
 
     pub(crate) fn fpga(&mut self) -> &mut Fpga {
         &mut self.fpga
     }
 
+    pub(crate) fn interface(&self) -> &Interface {
+        &self.interface
+    }
+
     pub(crate) fn address(&self) -> String {
         self.fpga.address().to_owned()
     }
 
-    /// Calls a method as an agent does; its error is what a caller gets.
+    pub(crate) fn progress(&self) -> Vec<(u64, u64)> {
+        self.surroundings.progress.lock().unwrap().clone()
+    }
+
+    /// Calls a method as Rust does; its error is what a caller gets.
     pub(crate) fn call<T, E: Into<Fault>>(
         &mut self,
         method: impl FnOnce(&mut Fpga, &Context<'_>) -> Result<T, E>,
@@ -77,16 +96,64 @@ impl Board {
         method(&mut self.fpga, &cx).map_err(Into::into)
     }
 
+    /// Starts a call as an agent does: arguments by position as JSON.
+    pub(crate) fn start(&mut self, method: &str, args: &str) -> Result<Started, Fault> {
+        let mut bytes = Vec::new();
+        json::to_messagepack(args.as_bytes(), &Limits::default(), &mut bytes).unwrap();
+        let Some(Value::Array(positional)) = Value::first(&bytes) else {
+            panic!("{args}: no list")
+        };
+        let named = |m: &&proximity_proto::object::Method| m.name == method;
+        let method =
+            self.interface.methods.iter().find(named).expect("there is such a method").clone();
+        let mut out = Vec::new();
+        let args = Args { positional, ..Args::NONE };
+        let flow = self.call(|fpga, cx| fpga.call(&method, args, cx, &mut out))?;
+        Ok(Started { flow, out })
+    }
+
     /// Goes on with a call that waits, at its time, until it ends.
-    #[allow(dead_code)] // not every test file has calls that wait
-    pub(crate) fn finish<T>(&mut self, mut later: Later<Fpga, T>) -> Result<T, Fault> {
-        loop {
-            let (at, rest) = match later {
-                Later::Ready(value) => return Ok(value),
-                Later::At(at, rest) => (at, rest),
-            };
-            thread::sleep(at.saturating_sub(self.surroundings.now()));
-            later = self.call(rest)?;
+    pub(crate) fn finish(&mut self, mut started: Started) -> Result<Vec<u8>, Fault> {
+        while let Flow::Later(resume) = started.flow {
+            thread::sleep(resume.at.saturating_sub(self.surroundings.now()));
+            let out = &mut started.out;
+            started.flow = self.call(|fpga, cx| (resume.run)(fpga, cx, out))?;
+        }
+        Ok(started.out)
+    }
+
+    /// Calls a method as an agent does, and returns its result as JSON, or the lines of its error with `BOARD` for
+    /// the address.
+    pub(crate) fn ask(&mut self, method: &str, args: &str) -> String {
+        let result = self.start(method, args).and_then(|started| self.finish(started));
+        match result {
+            Ok(bytes) => String::from_utf8(json::from_messagepack(&bytes).unwrap()).unwrap(),
+            Err(fault) => lines(&fault).replace(&self.address(), "BOARD"),
         }
     }
+
+    /// The bytes that a method results in.
+    pub(crate) fn bytes(&mut self, method: &str, args: &str) -> Vec<u8> {
+        let started = self.start(method, args).unwrap();
+        let out = self.finish(started).unwrap();
+        Value::first(&out).and_then(|value| value.as_bytes()).expect("bytes").to_vec()
+    }
+}
+
+/// A call that is under way.
+pub(crate) struct Started {
+    pub(crate) flow: Flow,
+    pub(crate) out: Vec<u8>,
+}
+
+/// An error as a person sees it.
+pub(crate) fn lines(fault: &Fault) -> String {
+    let mut lines = fault.to_string();
+    for detail in &fault.detail {
+        lines += &format!("\n  {detail}");
+    }
+    if let Some(hint) = &fault.hint {
+        lines += &format!("\n  hint: {hint}");
+    }
+    lines
 }
