@@ -2,14 +2,17 @@
 //! and the board.
 
 use crate::{
+    board::Op,
     client::{Answer, Body, Message, Sent},
+    plan::Mutation,
     record::Execution,
     world::{Happening, MS, Time, World},
 };
 use proximity_session::{
-    Action, Effect, Event, Job, ObjectId, ObjectOptions, PeerId, Place, Request, Session, Uptime,
+    Action, CallId, Effect, Event, Job, LeaseToken, ObjectId, ObjectOptions, PeerId, Place,
+    Request, Session, Uptime,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the router hangs on a request.
 #[derive(Clone, Debug)]
@@ -75,6 +78,13 @@ pub(crate) struct Agent {
     /// What came while it was down.
     mailbox: Vec<Message>,
     ticks_at: Option<Time>,
+    /// By board: who was given a lease, and until when.
+    leases: BTreeMap<usize, (usize, Time)>,
+    /// Leases given, where they are counted.
+    locks: u8,
+    /// Calls that came, and those that came more than once.
+    seen: BTreeSet<CallId>,
+    copied: BTreeSet<CallId>,
 }
 
 /// What the agent knows of an object.
@@ -104,6 +114,10 @@ impl World {
             (0..self.plan.boards).map(|board| Slot { board, hand: None, last: None }).collect();
         agent.ended.clear();
         agent.ticks_at = None;
+        agent.leases.clear();
+        agent.locks = 0;
+        agent.seen.clear();
+        agent.copied.clear();
         agent.session = Some(session);
         for message in std::mem::take(&mut self.agent.mailbox) {
             self.after(0, Happening::Arrive(message));
@@ -124,6 +138,7 @@ impl World {
         let queue = self.plan.queue;
         let new = session.add_object(ObjectOptions { queue, ..ObjectOptions::default() });
         self.agent.slots.push(Slot { board, hand: None, last: None });
+        self.agent.leases.remove(&board);
         let object = std::mem::replace(&mut self.agent.objects[board], new);
         self.feed(Event::RemoveObject { object });
     }
@@ -135,6 +150,16 @@ impl World {
             }
             return;
         }
+        // Old clients are promised nothing about copies; they send none, and nor does TCP.
+        let is_old = matches!(message.body, Body::Call(Sent { old: true, .. }));
+        if !is_old && self.rng.chance(self.plan.duplicate) {
+            let wait = self.delay();
+            self.after(wait, Happening::ArriveAgain(self.agent.life, message.clone()));
+        }
+        self.receive(message);
+    }
+
+    pub(crate) fn receive(&mut self, message: Message) {
         let Message { peer, client, body } = message;
         let mut work = Work {
             serial: self.agent.ended.len(),
@@ -152,27 +177,76 @@ impl World {
             }
             Body::Cancel(id) => {
                 self.agent.ended.push(false);
-                self.feed(Event::Cancel { id, job: work });
+                self.feed(Event::Cancel { id: self.mutated(id), job: work });
             }
             Body::Call(sent) => {
                 self.agent.ended.push(false);
                 work.sent = Some(sent);
-                let object = self.agent.objects[sent.board];
-                let effect = if sent.op.writes() { Effect::Write } else { Effect::Read };
-                let quick = sent.op == crate::board::Op::ReadQuick;
-                let request = Request { quick, ..Request::new(PeerId(peer), object, effect, work) };
-                self.feed(Event::Request(if sent.old {
-                    request
-                } else {
-                    Request {
-                        id: Some(sent.id),
-                        epoch: Some(sent.epoch),
-                        expires: Some(sent.expires),
-                        ..request
-                    }
-                }));
+                if !self.agent.seen.insert(sent.id) {
+                    self.agent.copied.insert(sent.id);
+                }
+                let request = self.request(PeerId(peer), sent, work);
+                self.feed(Event::Request(request));
+            }
+            Body::Lock { board, token } => self.lock(client, board, token),
+            Body::Release { board, token } => {
+                let (now, object) = (self.uptime(), self.agent.objects[board]);
+                let Some(session) = &mut self.agent.session else { return };
+                if session.release(now, object, token).is_ok() {
+                    self.agent.leases.remove(&board);
+                }
             }
         }
+    }
+
+    /// The call as the session gets it, less what the mutation loses.
+    fn request(&self, peer: PeerId, sent: Sent, work: Work) -> Request<Work> {
+        let object = self.agent.objects[sent.board];
+        let effect = if sent.op.writes() { Effect::Write } else { Effect::Read };
+        let quick = sent.op == Op::ReadQuick;
+        let request = Request { quick, ..Request::new(peer, object, effect, work) };
+        if sent.old {
+            return request;
+        }
+        let mutation = self.plan.mutation;
+        Request {
+            id: Some(self.mutated(sent.id)).filter(|_| mutation != Some(Mutation::NoDeduplication)),
+            epoch: Some(sent.epoch).filter(|_| mutation != Some(Mutation::NoEpoch)),
+            expires: Some(sent.expires).filter(|_| mutation != Some(Mutation::NoDeadline)),
+            lease: sent.lease.filter(|_| mutation != Some(Mutation::NoLease)),
+            ..request
+        }
+    }
+
+    fn mutated(&self, id: CallId) -> CallId {
+        let sequence_only = self.plan.mutation == Some(Mutation::SequenceOnly);
+        CallId { client: if sequence_only { [0; 16] } else { id.client }, ..id }
+    }
+
+    fn lock(&mut self, client: usize, board: usize, mut token: LeaseToken) {
+        let (now, object) = (self.uptime(), self.agent.objects[board]);
+        let ttl = Uptime::from_micros(self.rng.between(1000 * MS, 1500 * MS));
+        let Some(session) = &mut self.agent.session else { return };
+        if self.plan.mutation == Some(Mutation::LeaseWithoutEpoch) {
+            self.agent.locks += 1;
+            token = [self.agent.locks; 16];
+        }
+        let Ok(until) = session.lock(now, object, token, "a client".into(), ttl) else { return };
+        if self.plan.mutation == Some(Mutation::NoLease) {
+            session.release(now, object, token).unwrap_or_default();
+        }
+        let until = self.agent.started + u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
+        if self.has_lease(board).is_some_and(|holder| holder != client) {
+            self.record.violate("two clients have a lease of one board");
+        }
+        self.agent.leases.insert(board, (client, until));
+        self.send(Happening::Answer(client, Answer::Locked { board, token }));
+    }
+
+    /// Who has the lease of a board, by the agent's own word.
+    fn has_lease(&self, board: usize) -> Option<usize> {
+        let (client, until) = self.agent.leases.get(&board)?;
+        (*until > self.now).then_some(*client)
     }
 
     pub(crate) fn tick(&mut self, life: u32) {
@@ -362,9 +436,20 @@ impl World {
         if slot.hand.is_some() {
             self.record.violate("two calls in one hand");
         }
-        if job.part > 0 {
+        let Some(sent) = job.sent.filter(|_| job.part == 0) else { return };
+        if sent.op.writes() {
+            let board = slot.board;
+            let holder = self.has_lease(board);
+            if holder.is_some_and(|holder| holder != job.client) {
+                self.record
+                    .violate(format!("call {} was started under another's lease", sent.id.seq));
+            }
+        }
+        // A copy may have taken the place of a call that came long before it.
+        if self.agent.copied.contains(&sent.id) {
             return;
         }
+        let slot = &mut self.agent.slots[object.index()];
         if slot.last.is_some_and(|last| last >= job.serial) {
             self.record.violate("calls of an object started out of order");
         }

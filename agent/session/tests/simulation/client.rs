@@ -7,7 +7,7 @@ use crate::{
     rng::Rng,
     world::{Happening, MS, Time, World},
 };
-use proximity_session::{CallId, Executed, Refusal, Uptime};
+use proximity_session::{CallId, Executed, LeaseToken, Refusal, Uptime};
 use std::collections::BTreeMap;
 
 /// What a client concludes.
@@ -31,6 +31,8 @@ pub(crate) enum Body {
     Hello,
     Call(Sent),
     Cancel(CallId),
+    Lock { board: usize, token: LeaseToken },
+    Release { board: usize, token: LeaseToken },
 }
 
 /// A call on its way.
@@ -41,6 +43,7 @@ pub(crate) struct Sent {
     pub(crate) old: bool,
     pub(crate) epoch: u64,
     pub(crate) expires: Uptime,
+    pub(crate) lease: Option<LeaseToken>,
     pub(crate) board: usize,
     pub(crate) op: Op,
 }
@@ -51,6 +54,7 @@ pub(crate) enum Answer {
     Hello { epoch: u64, now: Uptime },
     Value { seq: u64, value: u64 },
     Refused { seq: u64, why: Refusal, executed: Executed },
+    Locked { board: usize, token: LeaseToken },
 }
 
 /// What a client waits for.
@@ -60,6 +64,8 @@ pub(crate) enum Timer {
     Next,
     /// Give a call up.
     Deadline(u64),
+    /// Send a call once more.
+    Again(u64),
     /// Take a call back.
     Cancel(u64),
 }
@@ -91,6 +97,8 @@ pub(crate) struct Client {
     seq: u64,
     left: u64,
     pending: BTreeMap<u64, Pending>,
+    /// By board: what it believes to have.
+    leases: BTreeMap<usize, LeaseToken>,
 }
 
 impl Client {
@@ -99,8 +107,8 @@ impl Client {
         let uuid = [u8::try_from(index + 1).unwrap_or(u8::MAX); 16];
         // One in eight is an old one.
         let old = index % 8 == 7;
-        let pending = BTreeMap::new();
-        Self { uuid, old, peer: 0, skew, hello: None, seq: 0, left: plan.calls, pending }
+        let (pending, leases) = (BTreeMap::new(), BTreeMap::new());
+        Self { uuid, old, peer: 0, skew, hello: None, seq: 0, left: plan.calls, pending, leases }
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -131,6 +139,7 @@ impl World {
         match timer {
             Timer::Next => self.next_call(client),
             Timer::Deadline(seq) => self.conclude(client, seq, Outcome::Unknown),
+            Timer::Again(seq) => self.send_again(client, seq),
             Timer::Cancel(seq) => {
                 if let Some(pending) = self.clients[client].pending.get(&seq) {
                     let id = pending.sent.id;
@@ -151,6 +160,9 @@ impl World {
         }
         if self.clients[client].pending.len() < 3 {
             self.make_call(client);
+        }
+        if !self.clients[client].old && self.rng.chance(self.plan.locks) {
+            self.lock_or_release(client);
         }
         self.after(think, Happening::Client(client, Timer::Next));
     }
@@ -183,14 +195,49 @@ impl World {
             (hello.epoch, hello.agent + Uptime::from_micros(ahead - ahead / 5000))
         });
         let id = CallId { client: me.uuid, seq };
-        let sent = Sent { id, old: me.old, epoch, expires, board, op };
+        let lease = me.leases.get(&board).copied();
+        let sent = Sent { id, old: me.old, epoch, expires, lease, board, op };
         me.pending.insert(seq, Pending { sent, from: now, copies: 1 });
         self.tell_agent(client, Body::Call(sent));
         self.after(span, Happening::Client(client, Timer::Deadline(seq)));
+        self.send_again_later(client, seq);
         if self.rng.chance(50) {
             let wait = self.rng.between(0, span);
             self.after(wait, Happening::Client(client, Timer::Cancel(seq)));
         }
+    }
+
+    /// An old client sends a call once; the others until there is an answer.
+    fn send_again_later(&mut self, client: usize, seq: u64) {
+        if !self.clients[client].old {
+            let wait = self.rng.between(100 * MS, 400 * MS);
+            self.after(wait, Happening::Client(client, Timer::Again(seq)));
+        }
+    }
+
+    fn send_again(&mut self, client: usize, seq: u64) {
+        if !self.clients[client].pending.contains_key(&seq) {
+            return;
+        }
+        if self.rng.chance(300) {
+            self.reconnect(client);
+        }
+        let Some(pending) = self.clients[client].pending.get_mut(&seq) else { return };
+        pending.copies += 1;
+        let sent = pending.sent;
+        self.tell_agent(client, Body::Call(sent));
+        self.send_again_later(client, seq);
+    }
+
+    fn lock_or_release(&mut self, client: usize) {
+        let board = self.rng.pick(self.plan.boards);
+        let mut token = [0; 16];
+        token[..8].copy_from_slice(&self.rng.next().to_be_bytes());
+        let body = match self.clients[client].leases.remove(&board) {
+            Some(token) => Body::Release { board, token },
+            None => Body::Lock { board, token },
+        };
+        self.tell_agent(client, body);
     }
 
     pub(crate) fn answered(&mut self, client: usize, answer: Answer) {
@@ -199,12 +246,19 @@ impl World {
                 let own = self.clients[client].clock(self.now);
                 self.clients[client].hello = Some(Hello { epoch, agent: now, own });
             }
+            Answer::Locked { board, token } => {
+                self.clients[client].leases.insert(board, token);
+            }
             Answer::Value { seq, value } => self.conclude(client, seq, Outcome::Value(value)),
             Answer::Refused { seq, why, executed } => {
                 if why == Refusal::StaleEpoch {
                     self.clients[client].hello = None;
                 }
-                let Some(pending) = self.clients[client].pending.get(&seq) else { return };
+                let me = &mut self.clients[client];
+                let Some(pending) = me.pending.get(&seq) else { return };
+                if matches!(why, Refusal::LeaseLost | Refusal::Locked { .. }) {
+                    me.leases.remove(&pending.sent.board);
+                }
                 let sure = pending.copies == 1 || why.covers_copies();
                 let outcome = if executed == Executed::No && sure {
                     Outcome::NotExecuted

@@ -12,20 +12,67 @@ pub(crate) struct Plan {
     pub(crate) queue: usize,
     /// Messages of 1,000 that are lost.
     pub(crate) loss: u64,
+    /// Messages of 1,000 that come twice.
+    pub(crate) duplicate: u64,
+    /// In how many of 1,000 moments a client asks for a lease, or gives it back.
+    pub(crate) locks: u64,
     /// The longest way of a message.
     pub(crate) delay: Time,
     /// The longest time from one trouble of the agent to the next.
     pub(crate) trouble: Time,
+    /// What is broken on purpose, to see that the checks notice.
+    pub(crate) mutation: Option<Mutation>,
+}
+
+/// A part of the contract that the router loses before the session sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// Calls lose their id: a copy is another call.
+    NoDeduplication,
+    /// Calls lose their epoch: a copy runs again after a restart.
+    NoEpoch,
+    /// Calls lose their deadline.
+    NoDeadline,
+    /// Calls lose their client's uuid: replies are kept by number only.
+    SequenceOnly,
+    /// Leases are counted from 1 in each run of the agent: those of two runs look alike.
+    LeaseWithoutEpoch,
+    /// Calls lose the lease they are made under, and objects their leases' protection.
+    NoLease,
+}
+
+impl Mutation {
+    pub(crate) const ALL: [Mutation; 6] = [
+        Mutation::NoDeduplication,
+        Mutation::NoEpoch,
+        Mutation::NoDeadline,
+        Mutation::SequenceOnly,
+        Mutation::LeaseWithoutEpoch,
+        Mutation::NoLease,
+    ];
 }
 
 impl Plan {
-    pub(crate) const BAD: Plan = Plan {
+    /// Everything goes wrong now and then.
+    const BAD: Plan = Plan {
         clients: 8,
         calls: 12,
         boards: 3,
         queue: 4,
         loss: 30,
+        duplicate: 20,
+        locks: 15,
         delay: 300 * MS,
         trouble: 2000 * MS,
+        mutation: None,
     };
+
+    /// All fight for one board, and the agent is restarted often.
+    const FIGHT: Plan =
+        Plan { boards: 1, queue: 16, locks: 200, trouble: 600 * MS, calls: 20, ..Plan::BAD };
+
+    /// The plan of a seed.
+    pub(crate) fn of(seed: u64) -> Plan {
+        if seed % 4 == 3 { Plan::FIGHT } else { Plan::BAD }
+    }
 }

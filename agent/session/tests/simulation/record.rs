@@ -3,6 +3,7 @@
 use crate::{
     board::Op,
     client::Outcome,
+    linear::{self, Access},
     world::{MS, Time},
 };
 use proximity_session::CallId;
@@ -65,10 +66,12 @@ impl Record {
                 _ if runs.iter().any(|run| run.board != seen.board || run.at < seen.from) => {
                     Some("it ran elsewhere, or before it was made")
                 }
+                // Copies of reads run as they come.
+                _ if !seen.op.writes() => None,
+                _ if runs.len() > 1 => Some("it ran more than once"),
                 _ if runs.iter().any(|run| run.at > seen.to + 5 * MS && !run.stopped) => {
                     Some("it ran after its client had given up")
                 }
-                _ if runs.len() > 1 && seen.op.writes() => Some("it ran more than once"),
                 _ => None,
             };
             if let Some(lie) = lie {
@@ -77,6 +80,30 @@ impl Record {
         }
         if let Some(wrong) = wrong {
             self.violate(wrong);
+        }
+        self.check_histories();
+    }
+
+    /// Each board's register must have had what its clients saw.
+    fn check_histories(&mut self) {
+        let mut histories: BTreeMap<usize, Vec<Access>> = BTreeMap::new();
+        for seen in self.seen.values() {
+            let (from, to) = (i64::try_from(seen.from), i64::try_from(seen.to));
+            let (Ok(from), Ok(to)) = (from, to) else { continue };
+            let access = match (seen.op.written(), seen.outcome) {
+                (Some(value), Outcome::Value(_)) => Access { writes: true, value, from, to },
+                (Some(value), Outcome::Unknown) => {
+                    Access { writes: true, value, from, to: i64::MAX }
+                }
+                (None, Outcome::Value(value)) => Access { writes: false, value, from, to },
+                (_, Outcome::NotExecuted) | (None, Outcome::Unknown) => continue,
+            };
+            histories.entry(seen.board).or_default().push(access);
+        }
+        for (board, history) in histories {
+            if let Err(wrong) = linear::check(&history) {
+                self.violate(format!("board {board}: {wrong}"));
+            }
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) const MS: Time = 1000;
 pub(crate) enum Happening {
     /// A message comes to the agent.
     Arrive(Message),
+    /// The same message once more, to the same life of the agent: a connection does not outlive it.
+    ArriveAgain(u32, Message),
     /// A message comes to a client.
     Answer(usize, Answer),
     /// A client's clock rings.
@@ -46,7 +48,12 @@ impl Happening {
     fn needs_agent(&self) -> bool {
         matches!(
             self,
-            Self::Arrive(_) | Self::Worker(..) | Self::Tick(_) | Self::PeerGone(..) | Self::Trouble
+            Self::Arrive(_)
+                | Self::ArriveAgain(..)
+                | Self::Worker(..)
+                | Self::Tick(_)
+                | Self::PeerGone(..)
+                | Self::Trouble
         )
     }
 }
@@ -146,6 +153,10 @@ impl World {
     fn happen(&mut self, what: Happening) {
         match what {
             Happening::Arrive(message) => self.arrive(message),
+            Happening::ArriveAgain(life, message) if life == self.agent.life => {
+                self.receive(message);
+            }
+            Happening::ArriveAgain(..) => {}
             Happening::Answer(client, answer) => self.answered(client, answer),
             Happening::Client(client, timer) => self.client_timer(client, timer),
             Happening::Worker(life, object, step) => self.worker(life, object, step),
