@@ -97,7 +97,11 @@ fn serve(file: PathBuf) -> io::Result<u8> {
 fn start_logging() -> impl Fn(LevelFilter) + Send + Copy {
     let told = env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty());
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Trace).parse_default_env();
+    if told {
+        builder.parse_default_env();
+    } else {
+        builder.filter_level(LevelFilter::Trace);
+    }
     if output::is_journal() {
         builder.format(|out, record| {
             let lines = output::prefixed(record.level(), &record.args().to_string());

@@ -44,8 +44,7 @@ pub(crate) fn obey(
         for signal in &mut signals {
             match signal {
                 SIGHUP => {
-                    if let Some(config) = read_again(&file, &mut outline) {
-                        on_log(config.log);
+                    if let Some(config) = read_again(&file, &mut outline, &on_log) {
                         control.reload(config);
                     }
                 }
@@ -64,7 +63,11 @@ pub(crate) fn obey(
 }
 
 /// The configuration as it is now, if it can be used; `outline` is then of this one.
-fn read_again(file: &Path, outline: &mut Outline) -> Option<Config> {
+fn read_again(
+    file: &Path,
+    outline: &mut Outline,
+    on_log: &impl Fn(log::LevelFilter),
+) -> Option<Config> {
     let name = file.display();
     let (config, warnings) = match config::load(file) {
         Ok(loaded) => loaded,
@@ -76,6 +79,7 @@ fn read_again(file: &Path, outline: &mut Outline) -> Option<Config> {
             return None;
         }
     };
+    on_log(config.log);
     for warning in warnings {
         log::warn!("{warning}");
     }

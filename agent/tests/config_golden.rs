@@ -5,6 +5,10 @@
 //! the texts anew: `PROXIMITY_WRITE_GOLDEN=1 cargo test -p proximity-agent --test config_golden`, which
 //! fails all the same.
 
+// A test that fails by a panic is a test that works.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use proximity_agent::config;
 use proximity_drivers::KINDS;
 use std::{
     fs,
@@ -44,7 +48,7 @@ fn check_all(kind: &str, status: i32, printed: impl Fn(Checked) -> String) -> us
     let mut names: Vec<String> = fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".toml"))
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "toml"))
         .collect();
     names.sort();
     // The list grows with each driver, and no text is any worse for that.
@@ -157,4 +161,53 @@ fn the_example_in_deploy_is_good_and_needs_no_warning() {
     assert_eq!((checked.status, checked.stderr.as_str()), (Some(0), ""));
     assert!(checked.stdout.starts_with("agent.toml: "), "{}", checked.stdout);
     assert!(checked.stdout.contains(", no warnings\n"), "{}", checked.stdout);
+}
+
+#[test]
+fn whatever_stands_in_a_file_it_is_answered() {
+    let mut texts = Vec::new();
+    for kind in ["bad", "good"] {
+        for entry in fs::read_dir(golden(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "toml") {
+                texts.push(fs::read(path).unwrap());
+            }
+        }
+    }
+    let seed = std::env::var("PROXIMITY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("PROXIMITY_SEED={seed}");
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let pieces =
+        ["\"", "'", "[", "]", "=", "\n", ".", "#", "{", "}", ",", "\0", "é", "\r", "9", "\"\"\""];
+    for _ in 0..5_000 {
+        let text = &texts[random.below(texts.len())];
+        let mut text = String::from_utf8_lossy(text).into_owned();
+        for _ in 0..=random.below(4) {
+            let places: Vec<usize> =
+                text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+            let (a, b) = (places[random.below(places.len())], places[random.below(places.len())]);
+            match random.below(3) {
+                0 => text.insert_str(a, pieces[random.below(pieces.len())]),
+                1 => text.replace_range(a.min(b)..a.max(b), ""),
+                _ => text.truncate(a),
+            }
+        }
+        match config::parse("random.toml", &text) {
+            Ok((config, _)) => assert!(!config.listen.is_empty(), "{text}"),
+            Err(found) => assert!(!found.mistakes.is_empty(), "{text}"),
+        }
+    }
+}
+
+/// Numbers that look random: xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
 }

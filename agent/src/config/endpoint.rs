@@ -65,6 +65,10 @@ impl FromStr for Endpoint {
             Some(("ipc", path)) if !path.starts_with('/') => {
                 Err(EndpointError::Relative { given: path.to_owned() })
             }
+            // libzmq takes the path up to a zero byte, and nobody wants any of the others.
+            Some(("ipc", path)) if path.contains(char::is_control) => {
+                Err(EndpointError::Control { given: path.escape_debug().to_string() })
+            }
             Some(("ipc", path)) if path.len() > MAX_PATH => {
                 Err(EndpointError::LongPath { given: path.len() })
             }
@@ -127,6 +131,12 @@ pub enum EndpointError {
     #[error("the path '{given}' of a local socket must start with /")]
     Relative {
         /// The path.
+        given: String,
+    },
+    /// The path cannot be meant.
+    #[error("the path '{given}' of a local socket has a control character")]
+    Control {
+        /// The path, escaped.
         given: String,
     },
     /// The kernel would refuse the path.

@@ -83,7 +83,8 @@ fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> 
         reader.mistake(span.clone(), message, None);
     }
     let mut own = reader.plain_table(table, "");
-    let fingerprint = own.to_string();
+    // Not as TOML: what was read of a wrong date cannot be written, and panics.
+    let fingerprint = format!("{own:?}");
     reader.refuse_keys_and_roles(&mut own, table);
     let mut settings = Settings::new(&own, &KEYS);
     let expose = reader.list::<Pattern>(&mut settings, table, "expose", Some(PATTERN_HINT));

@@ -110,8 +110,7 @@ impl<'a> Reader<'a> {
             self.mistake(span, "'listen' is empty; nobody could reach the agent", None);
         }
         for (index, (span, endpoint)) in listen.iter().enumerate() {
-            let free = matches!(endpoint, Endpoint::Tcp { port: 0, .. });
-            if !free && listen.iter().take(index).any(|(_, earlier)| earlier == endpoint) {
+            if listen.iter().take(index).any(|(_, earlier)| earlier == endpoint) {
                 self.mistake(span.clone(), format!("'{endpoint}' stands twice in 'listen'"), None);
             }
         }
@@ -265,16 +264,22 @@ fn max_frame(settings: &mut Settings<'_>) -> usize {
     let default = Limits::default().max_frame;
     let Some(given) = settings.any("max_frame") else { return default };
     let bytes = match given {
-        Value::Integer(bytes) => Some(usize::try_from(*bytes).unwrap_or(0)),
+        Value::Integer(bytes) => usize::try_from(*bytes).ok(),
         Value::String(text) => parse_size(text),
         _ => None,
     };
-    let message = match bytes {
-        Some(bytes) if (MIN_FRAME..=MAX_FRAME).contains(&bytes) => return bytes,
-        Some(_) => format!("'max_frame' is {given}; it must be 64 KiB to 1 GiB"),
-        None => format!(
-            "'max_frame' is {given}; it must be a number of bytes, or a text like \"32 MiB\""
-        ),
+    let message = match (bytes, given) {
+        (Some(bytes), _) if (MIN_FRAME..=MAX_FRAME).contains(&bytes) => return bytes,
+        (Some(_), _) | (None, Value::Integer(_)) => {
+            format!("'max_frame' is {given}; it must be 64 KiB to 1 GiB")
+        }
+        _ => {
+            let given = match given {
+                Value::String(text) => format!("\"{text}\""),
+                other => kind_of(other).to_owned(),
+            };
+            format!("'max_frame' must be a number of bytes, or a text like \"32 MiB\", not {given}")
+        }
     };
     settings.refuse("max_frame", message);
     default
