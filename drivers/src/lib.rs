@@ -23,8 +23,9 @@ pub struct Kind {
 
 /// Opens an object as it was configured. Run once at the start, and again after the object failed.
 ///
-/// A device that is away is no reason to fail: open the object, and let its methods answer
-/// `ConnectionError` until the device is back.
+/// It touches no device, the first call does: `proximity-agent check` opens objects to see what they
+/// have, and a device that is away is no reason to fail. Methods answer `ConnectionError` until it is
+/// back.
 pub type Opener = Box<dyn Fn() -> Result<Box<dyn Object>, Fault> + Send + Sync>;
 
 /// All kinds there are.
