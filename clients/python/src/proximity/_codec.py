@@ -12,6 +12,7 @@ import datetime
 import json
 import math
 import operator
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -36,6 +37,7 @@ _decoders: list[Callable[[Handled], Handled]] = []
 _SCALARS = frozenset((int, float, bool, type(None), str))
 _JSON_FIRST = b"{ \t\r\n"
 _TIME_FORMAT = "%Y%m%dT%H:%M:%S.%f"
+_JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _JSON_ODD = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -137,7 +139,9 @@ def plain(value: Any) -> Any:
     Raises TypeError where there is none.
     """
     if isinstance(value, datetime.datetime):
-        return {"__datetime__": True, "as_str": value.strftime(_TIME_FORMAT)}
+        # strftime leaves out the zeros of an early year.
+        text = f"{value.year:04}{value:%m%dT%H:%M:%S.%f}"
+        return {"__datetime__": True, "as_str": text}
     if isinstance(value, datetime.timedelta):
         return {"__timedelta__": True, "total_seconds": value.total_seconds()}
     handled: Handled = [False, value]
@@ -158,15 +162,20 @@ def plain(value: Any) -> Any:
         return dict(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         return value.item()  # a numpy number
-    if hasattr(value, "__index__"):
-        return operator.index(value)
-    try:
-        return memoryview(value).tobytes()  # bytearray, numpy array, array.array, mmap
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"{type(value).__module__}.{type(value).__qualname__} has no form on the wire; "
-            "add_custom_encoding() can give it one"
-        ) from None
+    for reading in (_buffer, operator.index):
+        try:
+            return reading(value)
+        except (TypeError, ValueError):
+            continue
+    raise TypeError(
+        f"{type(value).__module__}.{type(value).__qualname__} has no form on the wire; "
+        "add_custom_encoding() can give it one"
+    )
+
+
+def _buffer(value: Any) -> bytes:
+    """Gives the bytes of a bytearray, a numpy array, an array.array, ..."""
+    return memoryview(value).tobytes()
 
 
 def decoded(value: dict[Any, Any]) -> Any:
@@ -229,8 +238,9 @@ def unpack_request(data: bytes) -> Any:
     Raises OddKeyError for a dict with keys that are no text, else ValueError for bytes that are no
     value, or beyond the limits.
     """
-    # Every value has at least one byte, so that a small message cannot hold too many.
-    if len(data) > MAX_ITEMS:
+    # Every value has at least one byte, and every level of nesting one of its own, so that most
+    # messages need no look at each of their values.
+    if len(data) > MAX_ITEMS or len(data.translate(None, _NOT_NESTING)) > MAX_DEPTH:
         _check(data)
     try:
         return _unpack(data, object_pairs_hook=_decoded_strictly, ext_hook=_no_extension)
@@ -264,6 +274,8 @@ def _unescaped(value: Any) -> Any:
     return value
 
 
+_NESTS = (*range(0x80, 0xA0), *range(0xDC, 0xE0))
+_NOT_NESTING = bytes(byte for byte in range(256) if byte not in _NESTS)
 # Bytes of the length, of the value behind it, and lists in it: by first byte.
 _LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 _FIXED = {0xC0: 0, 0xC2: 0, 0xC3: 0, 0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}
@@ -272,7 +284,7 @@ _NESTING = {0xDC: (2, 1), 0xDD: (4, 1), 0xDE: (2, 2), 0xDF: (4, 2)}
 
 
 def _check(data: bytes) -> None:
-    """Walks over a large message and raises ValueError where it holds too many values.
+    """Walks over a message and raises ValueError where it has too many values, or too deep.
 
     The values of hostile bytes take a hundred times their room once they are Python's.
     """
@@ -316,7 +328,11 @@ def is_json(data: bytes) -> bool:
 
 
 def from_json(data: bytes) -> Any:
-    """Reads a request in JSON. Raises ValueError for what is none."""
+    """Reads a request in JSON. Raises ValueError for what is none, or beyond the limits."""
+    if len(data) > MAX_ITEMS:
+        bare = _JSON_TEXT.sub(b"", data)
+        if sum(map(bare.count, (b",", b"[", b"{"))) > MAX_ITEMS:
+            raise ValueError(f"not a request in JSON: it has more than {MAX_ITEMS} values")
     try:
         return json.loads(data, object_hook=_from_json_dict)
     except (ValueError, RecursionError) as error:

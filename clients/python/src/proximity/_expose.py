@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import hashlib
 import inspect
 import json
 import re
+import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -217,8 +219,12 @@ def _type_name(annotation: Any) -> str:
         return "any"
     if annotation is None:
         return "None"
-    if isinstance(annotation, str):
-        return annotation
+    if annotation in (datetime.datetime, datetime.timedelta, type(None)):
+        return "None" if annotation is type(None) else str(annotation.__name__)
+    # Optional[int] and int | None, which are of several kinds, are int|None.
+    if isinstance(annotation, str) or "Union" in str(typing.get_origin(annotation)):
+        kinds = typing.get_args(annotation)
+        return "|".join(map(_type_name, kinds)) if kinds else annotation.replace(" | ", "|")
     return inspect.formatannotation(annotation)
 
 

@@ -7,6 +7,8 @@ import os
 import traceback
 from typing import Any, Optional
 
+import msgpack
+
 from . import _codec
 
 OPS = ("call", "get", "set", "cancel", "describe", "hello")
@@ -55,6 +57,19 @@ class Request:
             self.bad = BadRequestError("TypeError", str(error))
         except ValueError as error:
             self.bad = BadRequestError("ValueError", str(error))
+        if self.bad is not None and not self.json:
+            self._salvage(payload)
+
+    def _salvage(self, payload: bytes) -> None:
+        """Reads version and id of a request that is broken behind them, for its answer."""
+        reader = msgpack.Unpacker()
+        reader.feed(payload[:64])
+        with contextlib.suppress(Exception):  # whatever msgpack thinks of it
+            reader.read_map_header()
+            if reader.unpack() == "v" and _is_uint(reader.unpack()):
+                self.version = 2
+                if reader.unpack() == "id":
+                    self.id = _identity(reader.unpack())
 
     def _read(self, value: Any) -> None:
         if not isinstance(value, dict):
@@ -72,15 +87,7 @@ class Request:
 
     def _read_version_2(self, value: dict[str, Any]) -> None:
         self.version = 2
-        identity = value.get("id")
-        if (
-            isinstance(identity, list)
-            and len(identity) == 2
-            and isinstance(identity[0], bytes)
-            and len(identity[0]) == 16
-            and _is_uint(identity[1])
-        ):
-            self.id = identity
+        self.id = _identity(value.get("id"))
         if value["v"] != 2:
             message = f"'v' is {value['v']!r:.40}; this server speaks version 2"
             raise BadRequestError("ValueError", message)
@@ -151,6 +158,14 @@ def fault_of(error: BaseException) -> Fault:
         del entries[0]
     lines = "".join(traceback.format_list(entries)).splitlines()
     return (type(error).__name__, message, lines, None)
+
+
+def _identity(value: Any) -> list[Any] | None:
+    if isinstance(value, list) and len(value) == 2:
+        client, number = value
+        if isinstance(client, bytes) and len(client) == 16 and _is_uint(number):
+            return value
+    return None
 
 
 def _is_uint(value: Any) -> bool:

@@ -37,9 +37,15 @@ RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 10, 1000
 # the call has not run.
 STALE = ("StaleEpoch", "Expired")
 
-_VERSION, _OP, _NAME, _PROC = b"\xa1v\x02", b"\xa2op", b"\xa4name", b"\xa4proc"
-_ID, _EPOCH, _EXPIRES = b"\xa2id\x92\xc4\x10", b"\xa5epoch", b"\xa7expires"
-_ARGS, _KWARGS = b"\xa4args", b"\xa6kwargs"
+# The pieces of a request; docs/wire.md has the whole.
+_V_ID, _OP, _EPOCH, _EXPIRES = (
+    b"\xa1v\x02\xa2id\x92\xc4\x10",
+    b"\xa2op",
+    b"\xa5epoch",
+    b"\xa7expires",
+)
+_NAME, _PROC, _ARGS, _KWARGS = b"\xa4name", b"\xa4proc", b"\xa4args", b"\xa6kwargs"
+_MAP_7, _MAP_9 = b"\x87", b"\x89"
 
 
 class Target:
@@ -50,8 +56,10 @@ class Target:
         self.op = op
         self.name = name
         self.proc = proc
-        parts = (b"\x89", _VERSION, _OP, pack(op), _NAME, pack(name), _PROC, pack(proc))
-        self.head = b"".join(parts)
+        # An epoch and a deadline are for what touches an object.
+        self.timed = op not in ("hello", "describe")
+        self.op_key = _OP + pack(op)
+        self.names = b"".join((_NAME, pack(name), _PROC, pack(proc), _ARGS))
 
     def __str__(self) -> str:
         if self.op in ("hello", "describe"):
@@ -59,8 +67,7 @@ class Target:
         return f"{self.name}.{self.proc}"
 
 
-# The original server dies of a request without a proc; this one it answers.
-HELLO = Target("hello", "", "list_methods")
+HELLO = Target("hello")
 
 
 class Session:
@@ -82,7 +89,7 @@ class Session:
         """Starts anew under another client id, as a forked child must."""
         self.fresh_until = -math.inf
         self._client = os.urandom(16)
-        self._id_key = _ID + self._client
+        self._v_id = _V_ID + self._client
         self._count = itertools.count(1)
 
     def request(
@@ -95,21 +102,23 @@ class Session:
     ) -> tuple[int, bytes]:
         """Gives a request's number and bytes.
 
-        Raises TypeError or ValueError for arguments that the wire has no form for, and NotExecuted
-        for a request that is larger than the agent takes.
+        Raises TypeError or ValueError for arguments that the wire has no form for, and NotSent for
+        a request that is larger than the agent takes.
         """
         number = next(self._count)
         flat = pack.pack
-        expires = int((deadline + self._offset) * 1000)
+        timed = b""
+        if target.timed:
+            expires = int((deadline + self._offset) * 1000)
+            timed = self._epoch_key + _EXPIRES + flat(expires if expires > 0 else 0)
         data = b"".join(
             (
-                target.head,
-                self._id_key,
+                _MAP_9 if timed else _MAP_7,
+                self._v_id,
                 flat(number),
-                self._epoch_key,
-                _EXPIRES,
-                flat(expires if expires > 0 else 0),
-                _ARGS,
+                target.op_key,
+                timed,
+                target.names,
                 flat(args),
                 _KWARGS,
                 flat(kwargs) if kwargs else b"\x80",
@@ -117,7 +126,7 @@ class Session:
         )
         if len(data) > self.max_frame:
             raise call_error(
-                NotExecuted,
+                NotSent,
                 f"{target}: the request has {len(data)} bytes; {self.url} takes {self.max_frame}",
                 hint="send it in pieces, or raise max_frame in the agent's configuration",
                 reason="TooLarge",
@@ -126,10 +135,7 @@ class Session:
 
     def hello(self, pack: _codec.Packer) -> tuple[int, bytes]:
         """Gives the number and bytes of the request that opens every session."""
-        number = next(self._count)
-        id_key = self._id_key + pack.pack(number)
-        # Without an epoch and a deadline, which only its answer lets us tell.
-        return number, b"\x87" + HELLO.head[1:] + id_key + _ARGS + b"\x90" + _KWARGS + b"\x80"
+        return self.request(pack, HELLO, (), {}, 0.0)
 
     def cancel(self, pack: _codec.Packer, number: int, deadline: float) -> bytes:
         """Gives the request that takes back call `number`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import math
 import os
 import threading
 import time
@@ -101,6 +102,10 @@ class _Channel:
     async def _watch(self) -> None:
         while True:
             await self._monitor.recv_multipart()
+            self._session.fresh_until = -math.inf
+            # What was answered before the connection broke counts.
+            while await self._socket.poll(0):
+                await asyncio.sleep(0)
             for call in self.waiting.values():
                 if call.sent and not call.reply.done():
                     call.reply.set_exception(self._session.lost(call.target))
@@ -112,6 +117,8 @@ class _Channel:
         for call in self.waiting.values():
             if not call.reply.done():
                 call.reply.set_exception(self._session.lost(call.target))
+        self._socket.disable_monitor()
+        self._monitor.close(0)
         self._socket.close()
 
 
@@ -215,9 +222,8 @@ class AsyncProxy:
 
     async def connect(self) -> AsyncProxy:
         """Fetches the interface, again where it may have changed; gives the proxy."""
-        inside = self._name + "."
         objects = (await self._link.greet(self._timeout)).objects
-        nested = {name[len(inside) :].split(".")[0] for name in objects if name.startswith(inside)}
+        nested = client.nested_names(objects, self._name)
         text = "{}"
         if self._name in objects or not nested:
             describe = Target("describe", self._name)
@@ -226,7 +232,7 @@ class AsyncProxy:
         for name in self._remote:
             self.__dict__.pop(name, None)
         members: dict[str, Any] = {
-            part: AsyncProxy(self._link, inside + part, self._timeout) for part in nested
+            part: AsyncProxy(self._link, f"{self._name}.{part}", self._timeout) for part in nested
         }
         for method in interface.methods.values():
             members[method.name] = self._function(method)

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +82,14 @@ class Connection:
         self._sent = 0
         self.socket.connect(url)
 
+    def came_back(self, now: float) -> bool:
+        """Whether the connection broke since it was last used: the agent may be another by now."""
+        return now - self.used > _QUIET_S and self.broke()
+
     def exchange(
         self, session: Session, target: Target, number: int, data: bytes, began: float, end: float
     ) -> Any:
         """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest."""
-        if began - self.used > _QUIET_S:
-            self.forget_breaks()
         self.send(session, target, data, began, end)
         self._sent = number
         while True:
@@ -108,7 +110,7 @@ class Connection:
                 left = end - time.monotonic()
                 if left <= 0 or not socket.poll(_ms(left), zmq.POLLOUT):
                     raise session.not_sent(target, end - began) from None
-                self.forget_breaks()
+                self.broke()
         socket.send(data, 0, len(data) < 1 << 16)
 
     def receive(self, session: Session, target: Target, began: float, end: float) -> Any:
@@ -144,14 +146,17 @@ class Connection:
             return
         if not ready:
             raise session.not_answered(target, end - began)
-        self.forget_breaks()
+        session.fresh_until = -math.inf
         raise session.lost(target)
 
-    def forget_breaks(self) -> None:
-        """Forgets how often the connection broke up to now: no call was under way."""
+    def broke(self) -> bool:
+        """Whether the connection broke since this was last asked."""
+        broke = False
         with contextlib.suppress(zmq.Again):
             while True:
                 self._monitor.recv_multipart(zmq.DONTWAIT)
+                broke = True
+        return broke
 
     def abandon(self, session: Session) -> None:
         """Closes the connection, telling the agent not to begin with what nobody waits for."""
@@ -164,6 +169,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
+        self.socket.disable_monitor()
+        self._monitor.close(0)
         self.socket.close()
 
 
@@ -212,7 +219,7 @@ class Link:
         while True:
             connection = self.take()
             try:
-                if began >= session.fresh_until:
+                if began >= session.fresh_until or connection.came_back(began):
                     self.hello(connection, began, end)
                 number, data = session.request(connection.packer, target, args, kwargs, end)
                 reply = connection.exchange(session, target, number, data, began, end)
@@ -317,6 +324,7 @@ class Proxy:
     """
 
     _interface: Interface | None
+    _nested: frozenset[str]
 
     def __init__(self, agent: str | Agent | Link, name: str, timeout: float | None = None) -> None:
         if isinstance(agent, str):
@@ -329,6 +337,7 @@ class Proxy:
             _lock=threading.RLock(),
             _interface=None,
             _remote=frozenset(),
+            _nested=frozenset(),
         )
         link.proxies.add(self)
 
@@ -338,17 +347,18 @@ class Proxy:
         # IPython, copy and pickle look for many of these, and no object publishes one.
         if name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
-        interface = self._load(self._timeout)
-        if name in interface.attributes:
-            return self._link.call(Target("get", self._name, name), (), _NO_KWARGS, self._timeout)
-        if name not in self._remote:
-            # It may be new. An agent that is away has to be no reason to wait for long.
-            with contextlib.suppress(CallError):
-                self._link.greet(min(self._timeout, _LOOK_S))
-                if self._interface is None:
-                    return getattr(self, name)
-            raise AttributeError(self._no_such(name))
-        return self.__dict__[name]
+        for known in (True, False):
+            if not known:
+                # It may be new. An agent that is away is no reason to wait for long.
+                with contextlib.suppress(CallError):
+                    self._link.greet(min(self._timeout, _LOOK_S))
+            interface = self._load(self._timeout)
+            if name in interface.attributes:
+                get = Target("get", self._name, name)
+                return self._link.call(get, (), _NO_KWARGS, self._timeout)
+            if name in self.__dict__:
+                return self.__dict__[name]
+        raise AttributeError(self._no_such(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -381,25 +391,22 @@ class Proxy:
         link, name = self._link, self._name
         if not link.session.objects:
             link.greet(timeout)
-        inside = name + "."
-        nested = {
-            known[len(inside) :].split(".")[0]
-            for known in link.session.objects
-            if known.startswith(inside)
-        }
-        if nested and name not in link.session.objects:
+        objects = link.session.objects
+        nested = nested_names(objects, name)
+        if nested and name not in objects:
             interface = Interface("{}")  # no object, but the common part of some names
         else:
             left = max(0.001, timeout - (time.monotonic() - began))
             interface = link.describe(name, left)
         members: dict[str, Any] = {
-            part: Proxy(link, inside + part, self._timeout) for part in nested
+            part: Proxy(link, f"{name}.{part}", self._timeout) for part in nested
         }
         for method in interface.methods.values():
             members[method.name] = self._function(method)
         for attribute in interface.attributes:
             members.pop(attribute, None)
-        self.__dict__.update(members, _remote=frozenset(members), _interface=interface)
+        self.__dict__.update(members)
+        self.__dict__.update(_remote=frozenset(members), _nested=nested, _interface=interface)
 
     def _function(self, method: Method) -> Callable[..., Any]:
         """Makes the function that calls `method`."""
@@ -420,7 +427,10 @@ class Proxy:
     def _forget_if_changed(self, objects: Mapping[str, int]) -> None:
         """Drops an interface that is not the agent's any more; the next use fetches the new one."""
         interface = self._interface
-        if interface is None or (interface.described and objects.get(self._name) == interface.hash):
+        if interface is None or (
+            objects.get(self._name) == interface.hash
+            and nested_names(objects, self._name) == self._nested
+        ):
             return
         with self._lock:
             for name in self._remote:
@@ -585,6 +595,14 @@ class Agent:
         return _table(
             [("agent", self._link.url), ("state", self._link.state), ("objects", objects)]
         )
+
+
+def nested_names(objects: Iterable[str], name: str) -> frozenset[str]:
+    """Gives what comes right behind `name` and a dot in the objects' names."""
+    inside = name + "."
+    return frozenset(
+        known[len(inside) :].split(".")[0] for known in objects if known.startswith(inside)
+    )
 
 
 def array(value: Any, dtype: Any) -> Any:

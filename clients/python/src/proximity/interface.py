@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Union
 
 from . import _codec
 
-_TYPES = {kind.__name__: kind for kind in (bool, int, float, str, bytes, list, dict)}
+_KNOWN = (bool, int, float, str, bytes, list, dict, datetime.datetime, datetime.timedelta)
+_TYPES: dict[str, Any] = {kind.__name__: kind for kind in _KNOWN}
+_TYPES.update({"None": None, "any": Any})
 _ANYTHING = inspect.Signature(
     [
         inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
@@ -109,4 +112,8 @@ def _signature(described: dict[str, Any]) -> inspect.Signature:
 def _annotation(kind: str | None) -> Any:
     if kind in (None, "", "any"):
         return inspect.Signature.empty
-    return None if kind == "None" else _TYPES.get(kind, kind)
+    kinds = [_TYPES.get(part, part) for part in str(kind).split("|")]
+    if len(kinds) == 1:
+        return kinds[0]
+    # The least that Python 3.9 has for int|None; of a kind that it does not know it keeps the text.
+    return kind if any(isinstance(part, str) for part in kinds) else Union[tuple(kinds)]

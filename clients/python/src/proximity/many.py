@@ -93,8 +93,7 @@ def _pass(
     again: collections.deque[_Item] = collections.deque()
     waiting: dict[int, _Item] = {}
     try:
-        connection.forget_breaks()
-        if time.monotonic() >= session.fresh_until:
+        if connection.came_back(began) or time.monotonic() >= session.fresh_until:
             link.hello(connection, began, end)
         while queue or waiting:
             # No more than the agent queues: it would refuse the rest.

@@ -163,7 +163,7 @@ class Server:
             self._drain()
             return
         with contextlib.suppress(zmq.ZMQError), self.inner() as socket:
-            socket.send(b"")
+            socket.send(b"", zmq.DONTWAIT)  # it may have ended meanwhile
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -289,7 +289,7 @@ class Server:
                 "max_frame": self.max_frame,
                 "max_items": _codec.MAX_ITEMS,
                 "max_inflight": QUEUE,
-                "chunk": self.max_frame,
+                "chunk": 0,
             },
             "features": [],
             "objects": {name: worker.exposed.hash for name, worker in self._workers.items()},
@@ -301,12 +301,14 @@ class Server:
             message = "cancel takes the id of a call, [bytes(16), int]"
             self._refuse(request, ("TypeError", message, [], None))
             return
-        cancelled = None
+        cancelled, key = None, (identity[0], identity[1])
         for worker in self._workers.values():
-            cancelled = cancelled or worker.cancel((identity[0], identity[1]))
+            cancelled = cancelled or worker.cancel(key)
         if cancelled is not None:
             self._refuse(cancelled, CANCELLED, "Cancelled")
-        self._answer(request, cancelled is not None)
+        running = any(worker.runs(key) for worker in self._workers.values())
+        unqueued = "running" if running else "unknown"
+        self._answer(request, "queued" if cancelled is not None else unqueued)
 
     def _no_object(self, request: Request) -> None:
         if request.version == 1 and request.proc == "list_methods":
@@ -382,6 +384,11 @@ class _Worker:
                     self._waiting.remove(request)
                     return request
         return None
+
+    def runs(self, key: tuple[Any, Any]) -> bool:
+        """Whether the call of that id is the one that runs."""
+        request = self.running
+        return request is not None and request.id is not None and request.key == key
 
     def finish(self) -> list[Request]:
         """Ends the thread behind what runs; gives the calls that will not run."""

@@ -1,0 +1,128 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from objects import Bench
+from proximity import Agent, Proxy, Server
+
+ROOT = Path(__file__).resolve().parents[3]
+LOOPBACK = "tcp://127.0.0.1:*"
+
+
+def until(fact: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """Waits until `fact` is true; fails with `what` when it does not come to be."""
+    end = time.monotonic() + seconds
+    while not (value := fact()):
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.002)
+    return value
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def server(bench: Bench) -> Iterator[Server]:
+    server = Server(LOOPBACK)
+    server.expose("bench", bench, attributes=True)
+    with server:
+        yield server
+        bench.gate.set()
+
+
+@pytest.fixture
+def agent(server: Server) -> Iterator[Agent]:
+    with Agent(server.url) as agent:
+        yield agent
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with Proxy(server.url, "bench") as proxy:
+        yield proxy
+
+
+class Raw:
+    """A plain REQ socket, as an old client has."""
+
+    def __init__(self, url: str) -> None:
+        self.socket = zmq.Context.instance().socket(zmq.REQ)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVTIMEO, 10_000)
+        self.socket.connect(url)
+
+    def ask(self, request: bytes) -> bytes:
+        self.socket.send(request)
+        return self.socket.recv()
+
+    def __enter__(self) -> Raw:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+class Process:
+    """A Python server in a process of its own, that can be killed and started again."""
+
+    def __init__(self, url: str = LOOPBACK, variant: str = "a") -> None:
+        self.url = url
+        self.start(variant)
+
+    def start(self, variant: str = "a") -> None:
+        here = Path(__file__).parent
+        command = [sys.executable, str(here / "serve.py"), self.url, variant]
+        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.child.stdout is not None
+        line = self.child.stdout.readline()
+        assert line.startswith("listening "), f"the server said {line!r}"
+        self.url = line.split()[1]
+
+    def kill(self) -> None:
+        self.child.kill()
+        self.wait()
+
+    def wait(self) -> int:
+        status = self.child.wait(20)
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+        return status
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.child.returncode is None:
+            self.kill()
+
+
+def free_url() -> str:
+    """Gives an address of the loopback where nobody listens."""
+    socket = zmq.Context.instance().socket(zmq.REP)
+    port = socket.bind_to_random_port("tcp://127.0.0.1")
+    socket.close(0)
+    return f"tcp://127.0.0.1:{port}"
+
+
+def binary(variable: str, name: str) -> Path:
+    """Gives a program of the workspace; skips the test where it has not been built."""
+    told = os.environ.get(variable)
+    path = Path(told) if told else ROOT / "target" / "release" / name
+    if not path.exists():
+        pytest.skip(f"no {name}: set {variable}, or run `cargo build --release`")
+    return path
