@@ -32,8 +32,7 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let config = Config::new(&mock)?;
     let agent = cores.as_server(|| Server::agent(&config))??;
     let epoch = epoch_of(&agent.address)?;
-    let questions =
-        [Question::set(), Question::sum(), Question::get()].map(|q| q.by(1, Some(epoch)));
+    let questions = [Question::set(), Question::sum(), Question::get()].map(|q| q.in_epoch(epoch));
 
     for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
         let mut pairs = [const { Vec::new() }; SUBJECTS.len()];
@@ -64,7 +63,7 @@ enum Answer {
 
 /// Returns the median time of a call to `address`, in microseconds.
 fn p50(address: &str, question: &Question, answer: Answer) -> Result<f64, Failure> {
-    let mut question = question.clone();
+    let mut question = question.by_another();
     let mut line = Line::connect(&zmq::Context::new(), address)?;
     if answer == Answer::Value {
         line.value(&mut question)?;

@@ -8,6 +8,7 @@ use proximity_proto::{
     message::{Content, Message},
     request::{Arguments, Request},
 };
+use std::sync::atomic::{AtomicU64, Ordering};
 use zmq::Socket;
 
 /// How long a server may take to answer.
@@ -54,11 +55,18 @@ impl Question {
         Self::new(Op::Set, "counter", "value", args)
     }
 
-    /// The same question by a client of its own, to the agent that runs in `epoch`.
-    pub(crate) fn by(mut self, client: usize, epoch: Option<u64>) -> Self {
-        self.id.client[..8].copy_from_slice(&(client as u64).to_le_bytes());
-        self.epoch = epoch;
+    /// The same question, to the agent that runs in `epoch`.
+    pub(crate) fn in_epoch(mut self, epoch: u64) -> Self {
+        self.epoch = Some(epoch);
         self
+    }
+
+    /// The same question by a client that has asked nothing yet.
+    pub(crate) fn by_another(&self) -> Self {
+        static CLIENTS: AtomicU64 = AtomicU64::new(1);
+        let number = u128::from(CLIENTS.fetch_add(1, Ordering::Relaxed));
+        let id = CallId { client: number.to_be_bytes(), seq: FIRST };
+        Self { id, ..self.clone() }
     }
 
     fn next(&mut self) -> &[u8] {

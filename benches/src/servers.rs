@@ -40,7 +40,7 @@ impl Server {
     fn start<S: AsRef<OsStr>>(program: &Path, args: &[S], last: &str) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         // A floor ends when this pipe does; the others do not read it.
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
         let child = command
             .spawn()
             .map_err(|error| format!("cannot run {}: {error}", program.display()))?;

@@ -20,13 +20,13 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let config = Config::new(&mock)?;
     let agent = Server::agent(&config)?;
     let epoch = epoch_of(&agent.address)?;
-    let mut question = Question::sum().by(0, Some(epoch));
-    Line::connect(&zmq::Context::new(), &agent.address)?.value(&mut question)?;
+    let question = Question::sum().in_epoch(epoch);
+    Line::connect(&zmq::Context::new(), &agent.address)?.value(&mut question.by_another())?;
     for clients in [8, 64] {
         let mut pairs = Vec::new();
         for _ in 0..ROUNDS {
-            let under = calls_per_second(&floor.address, epoch, clients)?;
-            let ours = calls_per_second(&agent.address, epoch, clients)?;
+            let under = calls_per_second(&floor.address, &question, clients)?;
+            let ours = calls_per_second(&agent.address, &question, clients)?;
             pairs.push((under, ours));
         }
         let what = format!("{clients} clients");
@@ -36,11 +36,11 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Counts the calls of `clients` threads over [`SPAN`], each waiting for its reply before the next.
-fn calls_per_second(address: &str, epoch: u64, clients: usize) -> Result<f64, Failure> {
+fn calls_per_second(address: &str, question: &Question, clients: usize) -> Result<f64, Failure> {
     let context = zmq::Context::new();
     let start = Barrier::new(clients);
-    let client = |number: usize| {
-        let mut question = Question::sum().by(number, Some(epoch));
+    let client = || {
+        let mut question = question.by_another();
         let line = Line::connect(&context, address).and_then(|mut line| {
             let expected = line.ask(&mut question)?.len();
             Ok((line, expected))
@@ -60,12 +60,7 @@ fn calls_per_second(address: &str, epoch: u64, clients: usize) -> Result<f64, Fa
         Ok(count)
     };
     let counts: Vec<Result<u64, Failure>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..=clients)
-            .map(|number| {
-                let client = &client;
-                scope.spawn(move || client(number))
-            })
-            .collect();
+        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
         threads
             .into_iter()
             .map(|t| t.join().unwrap_or_else(|_| Err("a client panicked".into())))
