@@ -30,6 +30,8 @@ pub struct Counters {
     pub requests: u64,
     /// Register writes that were really done: `?write` and `?wordwrite` that were answered `ok`, or would have been.
     pub writes: u64,
+    /// Bytes thrown away while half open.
+    pub ignored_bytes: u64,
     /// Requests by name.
     pub by_name: BTreeMap<String, u64>,
 }

@@ -36,10 +36,19 @@ pub(crate) struct Output {
 impl Output {
     /// Where the next bytes go: behind everything queued.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
+        if self.closes() {
+            // Never sent: the connection ends before.
+            self.schedule([Chunk { due: Instant::now(), bytes: Vec::new(), close: false }]);
+        }
         match self.later.back_mut() {
             Some(chunk) => &mut chunk.bytes,
             None => &mut self.ready,
         }
+    }
+
+    /// Whether the connection ends behind what is queued.
+    pub(crate) fn closes(&self) -> bool {
+        self.close || self.later.iter().any(|chunk| chunk.close)
     }
 
     pub(crate) fn schedule(&mut self, chunks: impl IntoIterator<Item = Chunk>) {

@@ -100,9 +100,7 @@ impl Server {
             self.do_what_is_due(&mut board);
             shared.changed.notify_all();
             let wait = self.wait_time(&board);
-            let now = Instant::now();
-            let hung = board.faults.hung(now).is_some();
-            let deaf = board.faults.half_open(now).is_some();
+            let hung = board.faults.hung(Instant::now()).is_some();
             drop(board);
             let ready = match self.wait(wait, hung) {
                 Ok(ready) => ready,
@@ -111,6 +109,7 @@ impl Server {
                 Err(_) => return,
             };
             let mut board = shared.lock();
+            let deaf = board.faults.half_open(Instant::now()).is_some();
             for (token, flags) in ready {
                 match token {
                     Token::Wake => {
@@ -149,7 +148,6 @@ impl Server {
                 }
             }
         }
-        // Rounded up, or the last part of a millisecond is spent waking.
         let limit = limit.map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
@@ -332,7 +330,7 @@ impl Server {
             if deaf {
                 match client.stream.read(&mut [0; BLOCK]) {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                    Ok(1..) => {}
+                    Ok(len @ 1..) => board.counters.ignored_bytes += len as u64,
                     Ok(0) | Err(_) => client.deaf_end = true,
                 }
                 return;
@@ -398,6 +396,9 @@ impl Server {
                     self.restart(board, id);
                     return false;
                 }
+            }
+            if client.output.closes() {
+                return false;
             }
             if client.waiting || answered >= ANSWER_FIRST {
                 more = !client.waiting;

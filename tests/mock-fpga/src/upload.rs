@@ -112,7 +112,7 @@ fn reply(world: &mut World<'_>, client: u64, name: &[u8], mid: Option<u32>, code
 /// `data`, or what it is the gzip of; `None` if that is broken or too much.
 fn decompressed(data: Vec<u8>) -> Option<Vec<u8>> {
     if !is_gzip(&data) {
-        return Some(data);
+        return (data.len() as u64 <= MOST).then_some(data);
     }
     let mut out = Vec::new();
     MultiGzDecoder::new(&data[..]).take(MOST + 1).read_to_end(&mut out).ok()?;

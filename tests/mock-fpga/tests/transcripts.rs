@@ -6,20 +6,19 @@
 // The exemption of tests in clippy.toml does not reach their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod link;
 #[path = "../../golden/transcript.rs"]
 mod transcript;
 
 use flate2::{Compression, write::GzEncoder};
+use link::{DEADLINE, Link};
 use mock_fpga::{Config, Design, Mock, Personality};
 use std::collections::{BTreeMap, VecDeque};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::Write;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use transcript::{Line, Transcript};
-
-/// Long enough for a loaded machine; nothing waits so long unless it fails.
-const DEADLINE: Duration = Duration::from_secs(10);
 
 const TAP: &str = "tx\\\\_queue\\\\_still\\\\_busy";
 const LISTBOF: &str = "!listbof ok 0";
@@ -89,51 +88,6 @@ fn process(file: &str) -> &'static str {
         "37" | "38" => "uploadbin",
         "40" => "v5",
         _ => "first",
-    }
-}
-
-struct Link(BufReader<TcpStream>);
-
-impl Link {
-    fn open(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-
-    /// Opens a connection and takes the greeting, so that the server is known to have it.
-    fn greeted(addr: SocketAddr) -> Self {
-        let mut link = Self::open(addr);
-        assert_eq!(link.line().unwrap(), b"#version 75dde9d\n");
-        assert_eq!(link.line().unwrap(), b"#build-state 2018-07-30T12:00:00\n");
-        link
-    }
-
-    /// The next line; `None` at the end of the stream.
-    fn line(&mut self) -> Option<Vec<u8>> {
-        let mut line = Vec::new();
-        match self.0.read_until(b'\n', &mut line) {
-            Ok(0) => None,
-            Ok(_) => Some(line),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn send(&mut self, bytes: &[u8]) {
-        // What is sent on a closed connection is lost, and that is what was recorded.
-        let _ = self.0.get_mut().write_all(bytes);
-    }
-
-    /// Closes the connection and waits until the server has, too.
-    fn close(mut self) {
-        if self.0.get_ref().shutdown(Shutdown::Write).is_ok() {
-            let _ = self.0.read_to_end(&mut Vec::new());
-        }
-    }
-
-    fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(self.0.get_ref(), Some(Duration::ZERO)).unwrap();
     }
 }
 
@@ -332,7 +286,7 @@ impl Replay {
         self.compared += 1;
         let mut evicted = 0;
         for mut link in open {
-            link.0.get_ref().shutdown(Shutdown::Write).ok();
+            link.stream().shutdown(Shutdown::Write).ok();
             while let Some(line) = link.line() {
                 evicted += usize::from(line.starts_with(b"#client-disconnected") && evicted < 4);
             }

@@ -118,15 +118,11 @@ fn part_to_read(context: &mut Context<'_>, args: &[&[u8]], default: Bits) -> Res
 
 /// Reverses each whole 32-bit word, as boards of the other byte order do.
 fn swap_words(data: &[u8]) -> Vec<u8> {
-    data.chunks(4)
-        .flat_map(|word| {
-            if word.len() == 4 {
-                [word].concat().into_iter().rev().collect()
-            } else {
-                word.to_vec()
-            }
-        })
-        .collect()
+    let mut swapped = data.to_vec();
+    for word in swapped.as_chunks_mut::<4>().0 {
+        word.reverse();
+    }
+    swapped
 }
 
 pub(super) fn read(context: &mut Context<'_>, args: &[&[u8]]) -> Answer {
