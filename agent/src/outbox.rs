@@ -13,8 +13,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What all replies that wait may weigh together, but for the last.
 const BYTES: usize = 32 << 20;
 
-/// How long after a try in vain the next one is due; a transport may tell earlier.
+/// How long after a try in vain the next one is due.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// How long tries follow each other without a pause once a peer has taken something: one that reads has
+/// room again within microseconds, and a client with many calls in progress is not to wait for a clock.
+const KEEN: Duration = Duration::from_millis(1);
 
 /// Sends replies, and keeps those that a peer has no room for.
 ///
@@ -28,6 +32,8 @@ pub(crate) struct Outbox {
     /// Peers that a pass over the stalled replies found full.
     full: Vec<PeerId>,
     next: Uptime,
+    /// Until when there is no pause between tries.
+    keen: Uptime,
     /// Replies that were dropped because their peer did not read.
     pub(crate) unread: u64,
 }
@@ -51,6 +57,9 @@ impl Outbox {
         let waits = self.stalled.iter().any(|stalled| stalled.peer.id == peer.id);
         let sent = if waits { Sent::Full } else { transport.try_send(&peer, &job.reply) };
         if sent == Sent::Full {
+            if self.stalled.is_empty() {
+                (self.next, self.keen) = (now, now + KEEN);
+            }
             self.bytes += job.reply.len();
             self.stalled.push_back(Stalled { job, peer, since: now });
             // The one that fills the box is not the one that blocks it.
@@ -77,7 +86,7 @@ impl Outbox {
         pool: &mut Pool,
         now: Uptime,
     ) -> Option<PeerId> {
-        self.next = now + PAUSE;
+        self.next = if now < self.keen { now } else { now + PAUSE };
         self.full.clear();
         if self.stalled.front().is_some_and(|first| first.since + PATIENCE <= now) {
             return self.give_up_on_first(pool);
@@ -96,6 +105,7 @@ impl Outbox {
                     self.stalled.push_back(stalled);
                 }
                 Sent::Sent => {
+                    (self.next, self.keen) = (now, now + KEEN);
                     self.bytes -= stalled.job.reply.len();
                     pool.give_back(stalled.job);
                 }

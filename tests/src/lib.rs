@@ -1,1 +1,15 @@
-//! Harness.
+//! What the end-to-end tests stand on: real processes, raw sockets, the recorded messages.
+//!
+//! Nothing here sleeps to wait: every wait is for a line, a message or an exit, with a deadline whose
+//! end is a failure that says what was missing.
+
+pub mod foo;
+pub mod odd;
+pub mod process;
+pub mod raw;
+pub mod recorded;
+
+use std::time::Duration;
+
+/// Longer than anything that is waited for can take on a busy two-core machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -15,6 +15,7 @@ pub(crate) fn release() -> Command {
         "--package=proximity-client",
         "--package=mock-fpga",
         "--package=proximity-benches",
+        "--package=proximity-tests",
     ])
 }
 
@@ -29,4 +30,5 @@ pub(crate) fn tell_binaries(command: &mut Command) -> &mut Command {
         .env("PROXIMITY_AGENT_BIN", binary("proximity-agent"))
         .env("PROXIMITY_BIN", binary("proximity"))
         .env("MOCK_FPGA_BIN", binary("mock-fpga"))
+        .env("TEST_AGENT_BIN", binary("test-agent"))
 }

@@ -16,6 +16,9 @@ use std::{fmt::Write, sync::Arc};
 /// listened to.
 const MAX_INFLIGHT: usize = 64;
 
+/// Replies that may wait for a peer to read; while there are that many, its requests are not even read.
+const MAX_UNREAD: usize = 1024;
+
 /// The agent's own refusal of a request, and its reason if it is one of the wire's.
 type Refused = (Fault, Option<Reason>);
 
@@ -39,7 +42,7 @@ enum Asked {
 impl Router {
     /// Takes in the message in `job.request`.
     pub(super) fn arrive(&mut self, peer: Arc<Peer>, mut job: Box<Job>) {
-        if self.outbox.holds(peer.id) >= MAX_INFLIGHT {
+        if self.outbox.holds(peer.id) >= MAX_UNREAD {
             self.ignored += 1;
             return self.pool.give_back(job);
         }
