@@ -47,7 +47,7 @@ impl<J> Object<J> {
 
     /// Why a call must not start under the object's lease, if it must not.
     pub(crate) fn lease_refusal(&self, now: Uptime, call: &Call) -> Option<Refusal> {
-        if call.effect == Effect::Read || call.begun {
+        if call.effect == Effect::Read {
             return None;
         }
         match (self.lease(now), call.lease) {

@@ -231,6 +231,8 @@ impl<J: Job> Session<J> {
             let Some(held) = entry.next(now) else { return };
             let why = if held.call.is_expired(now) {
                 Some(Refusal::Expired)
+            } else if held.call.begun {
+                None
             } else {
                 // Leases and unread replies may have changed since it came.
                 let unread = || self.ledger.loads.unread(held.call.peer);

@@ -175,6 +175,17 @@ fn a_connection_that_leaves_its_replies_unread_gets_no_more_of_them() {
 }
 
 #[test]
+fn a_write_that_has_begun_goes_on_though_its_connection_reads_nothing() {
+    let (mut rig, board) = Rig::new(32);
+    rig.session.set_budget(Budget { unread_bytes: 100, ..Budget::default() });
+    rig.call(board, "w");
+    rig.waits(board, 50);
+    rig.call(board, "a");
+    assert_eq!(rig.at(50).done_with(board, &[b'.'; 100])[1..], ["start w"]);
+    assert_eq!(rig.done(board), ["reply w"]);
+}
+
+#[test]
 fn old_clients_do_what_the_object_lets_them() {
     let (mut rig, _) = Rig::new(32);
     let mut object =
