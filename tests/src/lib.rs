@@ -13,3 +13,13 @@ use std::time::Duration;
 
 /// Longer than anything that is waited for can take on a busy two-core machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The examples in the documents compile and run.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../docs/writing-a-driver.md")]
+    struct WritingADriver;
+}
