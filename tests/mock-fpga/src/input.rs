@@ -58,7 +58,7 @@ impl Input {
         self.scanned = self.scanned.max(self.head);
         loop {
             let fresh = received.get(self.scanned..)?;
-            let Some(found) = fresh.iter().position(|&byte| byte == b'\n' || byte == b'\r') else {
+            let Some(found) = memchr::memchr2(b'\n', b'\r', fresh) else {
                 self.scanned = self.end;
                 return None;
             };
@@ -126,7 +126,7 @@ fn split_args(mut rest: &mut [u8]) -> Vec<&[u8]> {
         let mut end = 0;
         loop {
             let more = rest.get(end..).unwrap_or_default();
-            end += more.iter().position(|&byte| is_blank(byte)).unwrap_or(more.len());
+            end += memchr::memchr2(b' ', b'\t', more).unwrap_or(more.len());
             // An escaped blank is part of the argument.
             if end >= rest.len() || !ends_in_escape(rest.get(..end).unwrap_or_default()) {
                 break;

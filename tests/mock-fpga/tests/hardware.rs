@@ -125,10 +125,10 @@ fn a_sensor_that_is_sampled_is_reported() {
     let reply = link.ask("?sensor-sampling raw.temp.fpga period 5");
     assert_eq!(reply, "!sensor-sampling ok raw.temp.fpga period 5");
     for _ in 0..3 {
-        let line = String::from_utf8(link.line().unwrap()).unwrap();
+        let inform = String::from_utf8(link.line().unwrap()).unwrap();
         assert!(
-            line.starts_with("#sensor-status ") && line.contains(" 1 raw.temp.fpga "),
-            "{line}"
+            inform.starts_with("#sensor-status ") && inform.contains(" 1 raw.temp.fpga "),
+            "{inform}"
         );
     }
     link.ask("?sensor-sampling raw.temp.fpga none");

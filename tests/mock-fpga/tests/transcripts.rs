@@ -185,7 +185,7 @@ impl Replay {
         for line in &transcript.lines {
             match line {
                 Line::Comment(text) => self.comment(text, port),
-                Line::Sent(bytes) => link.send(&expand(bytes, port)),
+                Line::Sent(bytes) => link.send(expand(bytes, port)),
                 Line::Received(bytes) => {
                     self.expect(&mut link, file, bytes, port);
                     if let Some(breaking) = breaking.take_if(|_| bytes.starts_with(b"#build")) {

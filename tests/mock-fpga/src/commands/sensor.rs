@@ -1,7 +1,7 @@
 //! Sensors.
 
 use super::{Answer, Context, OK, Outcome, count, fail, invalid_because, text};
-use crate::clients::Level;
+use crate::clients::{Level, message};
 use crate::sensors::{Sampling, Sensor, sensors};
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,16 @@ pub(super) fn sampling(context: &mut Context<'_>, args: &[&[u8]]) -> Answer {
         let now = Instant::now();
         // The mode never changes, so nobody is told about it.
         let every = every.filter(|_| !mode).map(|every| (every, now));
-        let strategy = strategy.iter().map(|word| word.to_vec()).collect();
+        let strategy: Vec<Vec<u8>> = strategy.iter().map(|word| word.to_vec()).collect();
+        if v5 && mode && strategy != [b"none"] {
+            // Version 5 tells a new subscriber at once how things are.
+            let time = context.world.clients.timestamp();
+            let args: [&[u8]; 6] =
+                [b"sensor-status", time.as_bytes(), b"1", MODE, b"unknown", b"raw"];
+            if let Some(client) = context.client() {
+                message(client.output.tail(), b"#", None, &args);
+            }
+        }
         if let Some(client) = context.client() {
             client.samplings.retain(|sampling| sampling.sensor != sensor);
             client.samplings.push(Sampling { sensor: sensor.clone(), strategy, every });
