@@ -2,7 +2,7 @@
 
 use crate::lease::LeaseToken;
 use core::time::Duration;
-use proximity_proto::{Effect, fault::Executed};
+use proximity_proto::{Effect, call::CallId, fault::Executed};
 use std::sync::Arc;
 
 /// Time since the agent started, on its monotonic clock; the wire's `expires` in another unit.
@@ -21,15 +21,6 @@ impl ObjectId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
-}
-
-/// A call's name, chosen by its client: the same through all its retries and connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CallId {
-    /// The client's uuid.
-    pub client: [u8; 16],
-    /// Counts the client's calls upwards.
-    pub seq: u64,
 }
 
 /// What the router hangs on a call: the request, where its reply goes, and the reply's buffer.

@@ -42,10 +42,10 @@ mod stats;
 
 pub use budget::Budget;
 pub use event::{
-    Action, CallId, Event, HowCancelled, Job, Legacy, ObjectId, ObjectOptions, PeerId, Place,
-    Refusal, Request, Uptime,
+    Action, Event, HowCancelled, Job, Legacy, ObjectId, ObjectOptions, PeerId, Place, Refusal,
+    Request, Uptime,
 };
 pub use lease::{Lease, LeaseToken, MAX_TTL, MIN_TTL};
-pub use proximity_proto::{Effect, fault::Executed};
+pub use proximity_proto::{Effect, call::CallId, fault::Executed};
 pub use session::Session;
 pub use stats::{Refused, Stats};

@@ -65,8 +65,7 @@ impl Router {
             Ok(call) => {
                 let to = ReplyTo { version: call.version, codec, id: call.id, epoch };
                 let (expires, progress) = (call.expires, call.progress);
-                let id = call.id.map(|id| CallId { client: id.client, seq: id.seq });
-                let call_epoch = call.epoch;
+                let (id, call_epoch) = (call.id, call.epoch);
                 let asked = self.understand(&call, job.peer.as_deref());
                 job.note(to, expires, progress, self.limits.max_frame);
                 asked.map(|asked| (asked, id, call_epoch))
@@ -102,11 +101,11 @@ impl Router {
             Op::Hello => Ok(Asked::Hello),
             Op::Cancel => {
                 let mut ids = call.args.positional.iter();
-                let id = ids.next().and_then(proximity_proto::call::CallId::from_value);
+                let id = ids.next().and_then(CallId::from_value);
                 let id = id.filter(|_| ids.next().is_none()).ok_or_else(|| {
                     (Fault::type_error("cancel takes the id of a call: [bytes(16), int]"), None)
                 })?;
-                Ok(Asked::Cancel(CallId { client: id.client, seq: id.seq }))
+                Ok(Asked::Cancel(id))
             }
             Op::Describe => self.table(call.name).map(|(_, table)| Asked::Describe(table.clone())),
             Op::ListMethods if !self.names.contains_key(call.name) => {
