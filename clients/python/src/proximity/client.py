@@ -67,7 +67,6 @@ def dealer(context: Any, url: str) -> Any:
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_FIRST_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
-    socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
     return socket
 
 
@@ -78,6 +77,7 @@ class Connection:
         self.packer = _codec.Packer()
         self.used = 0.0
         self.socket: zmq.Socket[bytes] = dealer(context, url)
+        self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
         self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._sent = 0
         self.socket.connect(url)

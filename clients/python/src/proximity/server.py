@@ -27,6 +27,9 @@ QUEUE = 32
 _GRACE_S = 1.0
 # Seconds after which a stopping server looks again whether they have ended.
 _LOOK_S = 0.02
+# Seconds for clients to read the last replies: libzmq drops what a socket with IMMEDIATE, as clients
+# have, has not read when its connection ends.
+_PARTING_S = 0.05
 # Milliseconds that the last replies may take to leave.
 _LINGER_MS = 500
 # A peer that does not finish its handshake in this time is dropped.
@@ -213,6 +216,7 @@ class Server:
                 self._refuse(unfinished, fault, "Draining", "unknown")
         while self._replies.poll(0):
             self._forward()
+        time.sleep(_PARTING_S)
         self._socket.close()
         self._replies.close(0)
 
