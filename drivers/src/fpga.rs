@@ -3,22 +3,42 @@
 //! Method and parameter names are those of the Python `FpgaClient` that telescope software is written for. The
 //! methods here are the ones that every board needs; further ones stand by topic in the files beside.
 
+mod address;
+mod bulk;
 mod devices;
 mod error;
+mod fields;
+mod files;
+mod info;
+mod link;
 mod memory;
+mod messaging;
+mod plain;
+mod program;
+mod snapshot;
+mod tap;
+mod tengbe;
 
+pub use address::{Ip, Mac};
+pub use bulk::{Assignments, Place, QdrStatus, Words};
 pub use error::FpgaError;
+pub use messaging::{Exchange, Given, Received};
+pub use plain::{Dict, Plain};
 
 use crate::{
     Opener,
-    katcp_client::{Arg, FpgaState, KatcpClient, KatcpError, Limit},
+    katcp_client::{KatcpClient, Limit},
     settings::Settings,
 };
-use devices::Devices;
+use devices::{Bits, Devices};
+use info::Design;
 use proximity_proto::{
-    Context, FromArg, Later, Value, arg::Mismatch, arg::Type, expose, fault::did_you_mean,
+    Context, FromArg, Later, ToReply, Value, arg::Mismatch, arg::Type, expose, reply,
 };
-use std::time::{Duration, Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// The port of every KATCP server on a board.
 const PORT: u16 = 7147;
@@ -26,16 +46,10 @@ const PORT: u16 = 7147;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The slowest transfer met on hardware, with a margin: writes of 0.6 MB/s.
 const SLOWEST: u64 = 256 << 10;
-/// Loading gateware takes a board 2 to 10 seconds.
-const PROGRAM_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the clock counter is watched.
 const CLOCK_WATCH: Duration = Duration::from_secs(2);
-/// How long is_connected() waits for a connection that is being made: boards nearby take a millisecond.
-const CONNECT_LOOK: Duration = Duration::from_millis(200);
-/// How often wait_connected() looks.
-const CONNECT_POLL: Duration = Duration::from_millis(50);
-/// How long wait_connected() waits for a caller who names no time.
-const CONNECT_WAIT: f64 = 5.0;
+/// The register that tells what board it is, in most designs.
+const BOARD_ID: &str = "sys_board_id";
 
 /// Takes a board's keys from its table in the configuration.
 pub fn configure(settings: &mut Settings<'_>) -> Opener {
@@ -46,19 +60,22 @@ pub fn configure(settings: &mut Settings<'_>) -> Opener {
         settings.refuse("timeout", format!("'timeout' is {timeout}; it must be 0.01 to 3600 s"));
     }
     let byte_order = match settings.text("byte_order") {
-        None | Some("big") => ByteOrder::Big,
-        Some("little") => ByteOrder::Little,
+        None | Some("big") => Some(ByteOrder::Big),
+        Some("little") => Some(ByteOrder::Little),
+        Some("detect") => None,
         Some(other) => {
-            let message = format!("'byte_order' is '{other}'; it must be big or little");
+            let message = format!("'byte_order' is '{other}'; it must be big, little or detect");
             settings.refuse("byte_order", message);
-            ByteOrder::Big
+            None
         }
     };
+    let gateware_dir = settings.text("gateware_dir").map(PathBuf::from);
     let setup = Setup {
         host,
         port: u16::try_from(port).ok().filter(|port| *port > 0).unwrap_or(PORT),
         timeout: Duration::try_from_secs_f64(timeout).unwrap_or(TIMEOUT),
         byte_order,
+        gateware_dir,
     };
     Box::new(move || Ok(Box::new(Fpga::new(&setup))))
 }
@@ -72,14 +89,22 @@ pub struct Setup {
     pub port: u16,
     /// How long the board may take to answer a request; transfers of many bytes get more.
     pub timeout: Duration,
-    /// The order of the bytes in a word of the FPGA's bus.
-    pub byte_order: ByteOrder,
+    /// The order of the bytes in a word of the FPGA's bus; `None` to tell by the board's id.
+    pub byte_order: Option<ByteOrder>,
+    /// Where gateware files are that callers may name.
+    pub gateware_dir: Option<PathBuf>,
 }
 
 impl Setup {
     /// A board at `host` and `port` with everything else as usual.
     pub fn new(host: &str, port: u16) -> Self {
-        Self { host: host.to_owned(), port, timeout: TIMEOUT, byte_order: ByteOrder::Big }
+        Self {
+            host: host.to_owned(),
+            port,
+            timeout: TIMEOUT,
+            byte_order: Some(ByteOrder::Big),
+            gateware_dir: None,
+        }
     }
 }
 
@@ -96,12 +121,21 @@ pub enum ByteOrder {
 pub struct Fpga {
     client: KatcpClient,
     timeout: Duration,
+    gateware_dir: Option<PathBuf>,
     byte_order: ByteOrder,
+    /// Whether the byte order is told by the board's id, with each new design.
+    detects: bool,
     devices: Devices,
+    /// The running design, and the client's count of changes when it was.
+    design: Option<(u64, Design)>,
+    /// The connection whose server is known to have no `?bulkread`.
+    no_bulkread: Option<u64>,
     /// What was read last.
     data: Vec<u8>,
     /// What is written, where its bytes have to be swapped first.
     swapped: Vec<u8>,
+    /// Chunks of a file that is to be uploaded.
+    staged: Vec<u8>,
 }
 
 impl Fpga {
@@ -110,10 +144,15 @@ impl Fpga {
         Self {
             client: KatcpClient::new(&setup.host, setup.port),
             timeout: setup.timeout,
-            byte_order: setup.byte_order,
+            gateware_dir: setup.gateware_dir.clone(),
+            byte_order: setup.byte_order.unwrap_or(ByteOrder::Big),
+            detects: setup.byte_order.is_none(),
             devices: Devices::default(),
+            design: None,
+            no_bulkread: None,
             data: Vec::new(),
             swapped: Vec::new(),
+            staged: Vec::new(),
         }
     }
 
@@ -134,61 +173,58 @@ impl Fpga {
         let word = self.read_word(limit, register, 0)?;
         Ok((word, before + before.elapsed() / 2))
     }
-
-    /// Sees to it that the board has `file`, where it tells which it has: its server takes the running
-    /// gateware down before it looks for the new one.
-    fn check_file(&mut self, limit: &Limit<'_>, file: &str) -> Result<(), FpgaError> {
-        let files = match self.bof_files(limit) {
-            Ok(files) => files,
-            Err(FpgaError::Katcp(KatcpError::Refused { .. })) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        // Files whose name begins with a dot are not listed, and some servers list none at all.
-        if files.is_empty() || file.starts_with('.') || files.iter().any(|known| known == file) {
-            return Ok(());
-        }
-        Err(FpgaError::NoFile {
-            board: self.client.board().clone(),
-            file: file.to_owned(),
-            meant: did_you_mean(file, files.iter().map(String::as_str)).map(str::to_owned),
-        })
-    }
-
-    fn bof_files(&mut self, limit: &Limit<'_>) -> Result<Vec<String>, FpgaError> {
-        let mut files = Vec::new();
-        self.client.ask(limit, "listbof", &[], |mut inform| {
-            let file = inform.next_arg().unwrap_or_default();
-            files.push(String::from_utf8_lossy(file).into_owned());
-        })?;
-        Ok(files)
-    }
 }
 
 /// An FPGA board behind a KATCP server. Its registers are read and written by name; listdev() tells the names.
-#[expose]
+#[expose(parts(
+    program::Programs,
+    bulk::Bulk,
+    snapshot::Snapshots,
+    info::Info,
+    tengbe::TenGbe,
+    tap::Taps,
+    link::Links,
+    messaging::Messaging
+))]
 impl Fpga {
     /// Lists the registers, memories and other devices of the running gateware.
     ///
-    /// returns: their names
+    /// getsize: their sizes too, in bytes
+    /// getaddress: their addresses too
+    /// returns: their names; with getsize or getaddress, lists of name and number, or of name, size and address
     ///
     /// Nothing on the board changes.
     ///
     /// raises RuntimeError: no gateware runs
     #[effect(read)]
-    pub fn listdev(&mut self, cx: &Context<'_>) -> Result<Vec<String>, FpgaError> {
-        let mut names = Vec::new();
-        self.list_devices(&self.limit(cx, 0), None, |name, _| names.push(name))?;
-        Ok(names)
-    }
-
-    /// Lists the files on the board that progdev() takes.
-    ///
-    /// returns: their names, in the order of the board; other files may be among them
-    ///
-    /// Nothing on the board changes.
-    #[effect(read)]
-    pub fn listbof(&mut self, cx: &Context<'_>) -> Result<Vec<String>, FpgaError> {
-        self.bof_files(&self.limit(cx, 0))
+    pub fn listdev(
+        &mut self,
+        cx: &Context<'_>,
+        #[default(false)] getsize: bool,
+        #[default(false)] getaddress: bool,
+    ) -> Result<DeviceList, FpgaError> {
+        let limit = self.limit(cx, 0);
+        let what = if getsize { Some("size") } else { getaddress.then_some("detail") };
+        let mut devices = Vec::new();
+        let number = |what: Option<&str>, bits: Option<Bits>| {
+            bits.map(|bits| if what == Some("size") { bits.bytes() } else { bits.0 / 8 })
+        };
+        self.list_devices(&limit, what, |name, bits| {
+            devices.push((name, what.map(|_| vec![number(what, bits).unwrap_or_default()])));
+        })?;
+        if getsize && getaddress {
+            let mut place = 0;
+            self.list_devices(&limit, Some("detail"), |name, address| {
+                // The same list in the same order, unless it changed in between.
+                if let Some((known, Some(numbers))) = devices.get_mut(place)
+                    && *known == name
+                {
+                    numbers.push(number(None, address).unwrap_or_default());
+                }
+                place += 1;
+            })?;
+        }
+        Ok(DeviceList(devices))
     }
 
     /// Reads `size` bytes of `device_name`, starting `offset` bytes into it.
@@ -334,100 +370,6 @@ impl Fpga {
         }
     }
 
-    /// Loads gateware into the FPGA, in place of what runs there.
-    ///
-    /// boffile: a file on the board, see listbof(); None or '' only unloads what runs
-    /// returns: the board's answer, 'ok'; old servers tell a number
-    ///
-    /// All registers get their initial values. After a failure no gateware runs at all; only an unknown file
-    /// leaves everything as it was. May be repeated.
-    ///
-    /// raises KeyError: the board has no such file
-    /// raises RuntimeError: the board refused
-    /// raises TimeoutError: the board did not answer in time
-    #[effect(admin)]
-    pub fn progdev(
-        &mut self,
-        cx: &Context<'_>,
-        boffile: Option<&str>,
-    ) -> Result<String, FpgaError> {
-        let limit = Limit::new(cx, self.timeout.max(PROGRAM_TIMEOUT));
-        let file = boffile.filter(|file| !file.is_empty());
-        if let Some(file) = file {
-            self.check_file(&limit, file)?;
-        }
-        self.devices.forget();
-        let args = file.map(Arg::from);
-        let mut reply = self.client.ask(&limit, "progdev", args.as_slice(), |_| {})?;
-        Ok(reply.next_arg().map_or_else(|| "ok".into(), |arg| text(arg)))
-    }
-
-    /// Tells whether gateware runs.
-    ///
-    /// returns: 'ready' if it does; old servers tell another word
-    ///
-    /// Nothing on the board changes.
-    ///
-    /// raises RuntimeError: no gateware runs, or it cannot be used yet
-    #[effect(read)]
-    pub fn status(&mut self, cx: &Context<'_>) -> Result<String, FpgaError> {
-        let limit = self.limit(cx, 0);
-        let reply = self.client.ask(&limit, "status", &[], |_| {});
-        let word = match reply.map(|mut reply| reply.next_arg().map(|word| text(word))) {
-            Ok(word) => word,
-            Err(KatcpError::Refused { .. }) if self.client.fpga() == FpgaState::Down => {
-                return Err(FpgaError::NotProgrammed { board: self.client.board().clone() });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        Ok(word.unwrap_or_else(|| match self.client.fpga() {
-            FpgaState::Unknown => "ok".into(),
-            state => state.as_str().into(),
-        }))
-    }
-
-    /// Asks the board's server for a sign of life.
-    ///
-    /// returns: True
-    ///
-    /// Nothing on the board changes.
-    ///
-    /// raises ConnectionError: there is no connection to the board
-    /// raises TimeoutError: the board did not answer in time
-    #[effect(read)]
-    pub fn ping(&mut self, cx: &Context<'_>) -> Result<bool, FpgaError> {
-        self.client.ask(&self.limit(cx, 0), "watchdog", &[], |_| {})?;
-        Ok(true)
-    }
-
-    /// Tells whether there is a connection to the board.
-    ///
-    /// returns: True or False
-    ///
-    /// If there is none, one is tried for, as any other method does. Nothing on the board changes.
-    #[effect(read)]
-    pub fn is_connected(&mut self, cx: &Context<'_>) -> bool {
-        self.client.is_connected(Some(&Limit::new(cx, CONNECT_LOOK)))
-    }
-
-    /// Waits until there is a connection to the board.
-    ///
-    /// timeout: seconds to wait at most; None for 5
-    /// returns: True if there is one, False if the time was over first
-    ///
-    /// Other calls to the same board are served meanwhile. Nothing on the board changes.
-    #[effect(read)]
-    pub fn wait_connected(
-        &mut self,
-        cx: &Context<'_>,
-        #[default(None)] timeout: Option<f64>,
-    ) -> Later<Self, bool> {
-        let timeout = timeout.unwrap_or(CONNECT_WAIT).max(0.0);
-        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-        let until = cx.now().saturating_add(timeout);
-        self.await_connection(cx, cx.deadline().map_or(until, |deadline| deadline.min(until)))
-    }
-
     /// Measures the clock of the running gateware by its counter sys_clkcounter.
     ///
     /// returns: MHz
@@ -475,21 +417,33 @@ impl Fpga {
     }
 }
 
-impl Fpga {
-    fn await_connection(&mut self, cx: &Context<'_>, until: Duration) -> Later<Self, bool> {
-        if self.client.is_connected(None) {
-            return Later::Ready(true);
+/// Devices by name, and what was asked of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceList(pub Vec<(String, Option<Vec<u64>>)>);
+
+impl ToReply for DeviceList {
+    fn to_reply(&self, out: &mut Vec<u8>) {
+        reply::list_head(out, self.0.len());
+        for (name, numbers) in &self.0 {
+            if let Some(numbers) = numbers {
+                reply::list_head(out, 1 + numbers.len());
+                name.to_reply(out);
+                for number in numbers {
+                    number.to_reply(out);
+                }
+            } else {
+                name.to_reply(out);
+            }
         }
-        if cx.now() >= until {
-            return Later::Ready(false);
-        }
-        let at = until.min(cx.now() + CONNECT_POLL);
-        Later::at(at, move |board: &mut Self, cx| Ok(board.await_connection(cx, until)))
+    }
+
+    fn ty() -> Type {
+        Type::named("list")
     }
 }
 
 /// Text for a person from a server that promises no encoding.
-fn text(bytes: &[u8]) -> String {
+fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

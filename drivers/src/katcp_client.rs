@@ -19,22 +19,26 @@
 
 mod connection;
 mod error;
+mod exchange;
 mod inbox;
 mod link;
+mod push;
 
 pub use error::KatcpError;
 pub use inbox::{FpgaState, Version};
+pub use push::PushError;
 
-use connection::Wait;
-use inbox::{Inbox, Sent, Sorted, lossy};
+pub(crate) use inbox::log_level;
+pub(crate) use link::random;
+
+use exchange::Arrived;
+use inbox::{Inbox, Sent, lossy};
 use link::Link;
 use proximity_proto::{
     Context,
-    katcp::{LineError, MAX_MID, Message, Parser, Writer},
+    katcp::{Message, Parser, Writer},
 };
 use std::{
-    borrow::Cow,
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -160,14 +164,53 @@ impl KatcpClient {
         self.inbox.changes
     }
 
+    /// Whether the server speaks version 4 of KATCP, as those on boards do, or an earlier one.
+    pub fn is_version_4(&self) -> bool {
+        !self.inbox.version_5
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> u64 {
+        self.inbox.connections
+    }
+
     /// What the server told of itself when it was connected to.
     pub fn versions(&self) -> &[Version] {
         &self.inbox.versions
     }
 
-    /// Takes the last messages that nobody asked for: lines without their ends, oldest first.
-    pub fn take_unhandled(&mut self) -> impl Iterator<Item = Vec<u8>> {
-        self.inbox.unhandled.drain(..)
+    /// The last messages that nobody asked for: lines without their ends, oldest first.
+    pub fn unhandled(&self) -> impl Iterator<Item = &[u8]> {
+        self.inbox.unhandled.iter().map(Vec::as_slice)
+    }
+
+    /// Deals with a message as if the server had sent it, except that no reply finds its request so.
+    pub fn inject(&mut self, message: Message<'_>) {
+        self.inbox.inject(self.link.board(), message);
+    }
+
+    /// Keeps what the server logs from now on, of level info and above if `all`, for [`logs`](Self::logs).
+    pub fn listen(&mut self, all: bool) {
+        self.inbox.listen(all);
+    }
+
+    /// What the server logged since [`listen`](Self::listen), up to a bound; and ends the listening.
+    pub fn logs(&mut self) -> Vec<String> {
+        self.inbox.take_logs()
+    }
+
+    /// Whether the server has logged an error since [`listen`](Self::listen).
+    pub fn has_logged(&self) -> bool {
+        !self.inbox.logs.is_empty()
+    }
+
+    /// Waits until something comes that nobody asked for, and deals with it, or until `limit` is over.
+    ///
+    /// # Errors
+    ///
+    /// The connection is gone.
+    pub fn wait_for_news(&mut self, limit: &Limit<'_>) -> Result<(), KatcpError> {
+        self.await_news(limit)
     }
 
     /// Whether connections are made at all; see [`stop`](Self::stop).
@@ -224,13 +267,57 @@ impl KatcpClient {
         args: &[Arg<'_>],
         on_inform: impl FnMut(Message<'_>),
     ) -> Result<Message<'_>, KatcpError> {
-        self.exchange(limit, name.into(), args, on_inform)?;
+        self.exchange(limit, &name.into(), args, on_inform)?;
         if !self.is_ok() {
             return Err(self.refused(shown(name, args)));
         }
         let mut reply = self.parser.current().ok_or_else(|| no_reply(&self.link))?;
         reply.next_arg();
         Ok(reply)
+    }
+
+    /// Makes a request whose reply comes only after something else was done: see [`replied`](Self::replied).
+    ///
+    /// # Errors
+    ///
+    /// [`KatcpError`].
+    pub fn send(
+        &mut self,
+        limit: &Limit<'_>,
+        name: &'static str,
+        args: &[Arg<'_>],
+    ) -> Result<(), KatcpError> {
+        self.request(limit, &name.into(), args)
+    }
+
+    /// Whether the reply to the request [sent](Self::send) last is here, which was `ok`. Waits for it up to
+    /// `limit`, where one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`KatcpError`]; without a reply within `limit` too.
+    pub fn replied(
+        &mut self,
+        limit: Option<&Limit<'_>>,
+        name: &'static str,
+    ) -> Result<bool, KatcpError> {
+        loop {
+            let arrived = match limit {
+                Some(limit) => self.receive(limit).map(Some),
+                None => self.glance(),
+            };
+            match arrived.map_err(|error| error.during(name.to_owned()))? {
+                None => return Ok(false),
+                Some(Arrived::Inform) => {}
+                Some(Arrived::Reply(_)) if self.is_ok() => return Ok(true),
+                Some(Arrived::Reply(_)) => return Err(self.refused(name.to_owned())),
+            }
+        }
+    }
+
+    /// Waits no more for replies that are to come: the connection goes, unless ids tell late replies.
+    pub fn give_up(&mut self) {
+        self.abandon();
     }
 
     /// Makes a request and returns its reply, whatever it says.
@@ -245,7 +332,7 @@ impl KatcpClient {
         args: &[Arg<'_>],
         on_inform: impl FnMut(Message<'_>),
     ) -> Result<Message<'_>, KatcpError> {
-        self.exchange(limit, name.to_owned().into(), args, on_inform)?;
+        self.exchange(limit, &name.to_owned().into(), args, on_inform)?;
         self.parser.current().ok_or_else(|| no_reply(&self.link))
     }
 
@@ -323,258 +410,15 @@ impl KatcpClient {
                 refused.get_or_insert((index, error));
                 continue;
             }
-            self.inbox.logs.clear();
+            self.inbox.clear_logs();
             let Some(mut reply) = self.parser.current() else { continue };
             reply.next_arg();
             if let Err(found) = on_reply(index, reply) {
-                let request = shown(index);
-                return Err((index, self.out_of_step(found).during(request)));
+                return Err((index, self.out_of_step(found, &shown(index))));
             }
         }
         refused.map_or(Ok(()), Err)
     }
-
-    /// Takes the connection down because the server sent what it cannot have meant.
-    pub(crate) fn out_of_step(&mut self, found: String) -> KatcpError {
-        let error = io::Error::new(io::ErrorKind::InvalidData, found.clone());
-        self.link.lost(&error);
-        self.forget();
-        KatcpError::OutOfStep { board: self.link.board().clone(), request: String::new(), found }
-    }
-
-    /// Makes one request and receives up to its reply, which is the parser's current message then.
-    fn exchange(
-        &mut self,
-        limit: &Limit<'_>,
-        name: Cow<'static, str>,
-        args: &[Arg<'_>],
-        mut on_inform: impl FnMut(Message<'_>),
-    ) -> Result<(), KatcpError> {
-        let request = name.clone();
-        let during = |error: KatcpError| error.during(shown(&request, args));
-        self.begin(limit).map_err(during)?;
-        let sent = Sent { name, mid: self.mid(), index: 0, detached: false };
-        self.write(sent, |writer| args.iter().fold(writer, |writer, arg| arg.write(writer)))?;
-        self.flush(limit).map_err(during)?;
-        while let Arrived::Inform = self.receive(limit).map_err(during)? {
-            if let Some(inform) = self.parser.current() {
-                on_inform(inform);
-            }
-        }
-        Ok(())
-    }
-
-    /// Sees to it that there is a connection, and that all that came on it so far is dealt with.
-    fn begin(&mut self, limit: &Limit<'_>) -> Result<(), KatcpError> {
-        // A connection that died while nobody looked shows here, before anything is sent.
-        if self.link.is_up() {
-            match self.catch_up() {
-                Err(KatcpError::Lost { .. }) => {}
-                result => result?,
-            }
-        }
-        if !self.link.is_up() {
-            self.link.dial()?;
-            if !self.dialled(Some(limit))? {
-                return Err(self.link.connecting());
-            }
-        }
-        if !self.inbox.introduced {
-            self.await_greeting(&limit.at_most(GREETING))?;
-        }
-        self.inbox.logs.clear();
-        Ok(())
-    }
-
-    /// Looks how a try to connect gets on; see [`Link::dialled`].
-    fn dialled(&mut self, limit: Option<&Limit<'_>>) -> Result<bool, KatcpError> {
-        let up = self.link.dialled(limit)?;
-        if up {
-            self.forget();
-        }
-        Ok(up)
-    }
-
-    /// Waits until the server has told which protocol it speaks, for a while.
-    fn await_greeting(&mut self, limit: &Limit<'_>) -> Result<(), KatcpError> {
-        while !self.inbox.introduced {
-            if self.link.wait(false, limit).map_err(|error| self.lost(error))? == Wait::Over {
-                break;
-            }
-            self.catch_up()?;
-        }
-        self.inbox.introduced = true;
-        Ok(())
-    }
-
-    /// Deals with all that has come, without waiting.
-    fn catch_up(&mut self) -> Result<(), KatcpError> {
-        loop {
-            while self.sort()?.is_some() {}
-            if !self.fill(false)? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn mid(&mut self) -> Option<u32> {
-        self.next_mid = if self.next_mid >= MAX_MID { 1 } else { self.next_mid + 1 };
-        self.inbox.ids.then_some(self.next_mid)
-    }
-
-    /// Writes a request into the send buffer.
-    fn write(
-        &mut self,
-        sent: Sent,
-        args: impl for<'w> FnOnce(Writer<'w>) -> Writer<'w>,
-    ) -> Result<(), KatcpError> {
-        let writer = Writer::request(&mut self.out, &sent.name, sent.mid)
-            .map_err(|source| KatcpError::NoRequest { request: sent.name.to_string(), source })?;
-        args(writer).finish();
-        self.inbox.waiting.push_back(sent);
-        Ok(())
-    }
-
-    /// Sends what is in the send buffer.
-    fn flush(&mut self, limit: &Limit<'_>) -> Result<(), KatcpError> {
-        let mut sent = 0;
-        while let Some(rest) = self.out.get(sent..).filter(|rest| !rest.is_empty()) {
-            match self.link.write(rest) {
-                Ok(Some(count)) => sent += count,
-                Ok(None) => match self.link.wait(true, limit) {
-                    Ok(Wait::Ready) => {}
-                    Ok(Wait::Over) => return Err(self.over(limit)),
-                    Err(error) => return Err(self.lost(error)),
-                },
-                Err(error) => return Err(self.lost(error)),
-            }
-        }
-        self.out.clear();
-        Ok(())
-    }
-
-    /// Receives until there is something for a request that waits.
-    fn receive(&mut self, limit: &Limit<'_>) -> Result<Arrived, KatcpError> {
-        loop {
-            if let Some(arrived) = self.sort()? {
-                if let Arrived::Reply(_) = arrived {
-                    self.link.answered();
-                }
-                return Ok(arrived);
-            }
-            match self.link.wait(false, limit) {
-                Ok(Wait::Ready) => self.fill(true)?,
-                Ok(Wait::Over) => return Err(self.over(limit)),
-                Err(error) => return Err(self.lost(error)),
-            };
-        }
-    }
-
-    /// Takes what has arrived into the parser; whether anything has.
-    fn fill(&mut self, acknowledge: bool) -> Result<bool, KatcpError> {
-        match self.link.read(self.parser.space(RECEIVE), acknowledge) {
-            Ok(Some(count)) => {
-                self.parser.filled(count);
-                Ok(true)
-            }
-            Ok(None) => Ok(false),
-            Err(error) => Err(self.lost(error)),
-        }
-    }
-
-    /// Deals with the messages received so far, up to one for a request that waits.
-    fn sort(&mut self) -> Result<Option<Arrived>, KatcpError> {
-        loop {
-            let sorted = match self.parser.next() {
-                Ok(Some(message)) => self.inbox.sort(self.link.board(), message),
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    self.unreadable(error)?;
-                    continue;
-                }
-            };
-            match sorted {
-                Ok(Sorted::Unasked) => {}
-                Ok(Sorted::Inform) => return Ok(Some(Arrived::Inform)),
-                Ok(Sorted::Reply(index)) => return Ok(Some(Arrived::Reply(index))),
-                Err(found) => return Err(self.out_of_step(found)),
-            }
-        }
-    }
-
-    /// A line came that is no message. Where only the order of replies tells whose they are it may have been
-    /// one, and all that follow would be taken for the replies before them.
-    fn unreadable(&mut self, source: LineError) -> Result<(), KatcpError> {
-        let board = self.link.board().clone();
-        log::debug!("{board} sent an unreadable line: {source}");
-        if self.inbox.ids || self.inbox.waiting.is_empty() {
-            return Ok(());
-        }
-        self.link.lost(&io::Error::new(io::ErrorKind::InvalidData, source));
-        self.forget();
-        Err(KatcpError::Garbled { board, request: String::new(), source })
-    }
-
-    /// The time is over, or the caller has called it off. Where replies have no ids the connection has to go.
-    fn over(&mut self, limit: &Limit<'_>) -> KatcpError {
-        let (board, request) = (self.link.board().clone(), String::new());
-        // What was sent in part would spoil the next request.
-        if self.inbox.ids && self.out.is_empty() {
-            self.inbox.waiting.clear();
-        } else {
-            let error = io::Error::new(io::ErrorKind::TimedOut, "a reply is overdue");
-            self.link.lost(&error);
-            self.forget();
-        }
-        if limit.cx.is_cancelled() && !limit.remaining().is_zero() {
-            return KatcpError::Cancelled { board, request };
-        }
-        KatcpError::NoAnswer { board, request, waited: limit.allowed }
-    }
-
-    /// The connection is gone.
-    fn lost(&mut self, source: io::Error) -> KatcpError {
-        self.link.lost(&source);
-        self.forget();
-        KatcpError::Lost { board: self.link.board().clone(), request: String::new(), source }
-    }
-
-    /// Forgets what belonged to the last connection.
-    fn forget(&mut self) {
-        self.parser.clear();
-        self.out.clear();
-        self.inbox.reset();
-    }
-
-    /// Whether the reply that is the parser's current message begins with `ok`.
-    fn is_ok(&mut self) -> bool {
-        self.parser.current().is_some_and(|reply| reply.raw_arg(0) == Some(b"ok"))
-    }
-
-    /// The error that the parser's current message, a reply, is.
-    fn refused(&mut self, request: String) -> KatcpError {
-        let mut words = Vec::new();
-        if let Some(mut reply) = self.parser.current() {
-            while let Some(arg) = reply.next_arg() {
-                words.push(lossy(arg));
-            }
-        }
-        KatcpError::Refused {
-            board: self.link.board().clone(),
-            request,
-            reply: if words.is_empty() { "no word".into() } else { words.join(" ") },
-            logs: self.inbox.logs.drain(..).collect(),
-        }
-    }
-}
-
-/// What came for a request that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrived {
-    /// An inform.
-    Inform,
-    /// The reply to the request with this index.
-    Reply(usize),
 }
 
 /// A reply was there and is not any more. It cannot be: nothing is received in between.

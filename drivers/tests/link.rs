@@ -219,7 +219,7 @@ fn a_register_that_ends_within_a_word_is_read_to_its_end() {
 #[test]
 fn boards_of_the_other_byte_order_read_and_write_the_same_numbers() {
     let mock = mock(Personality::Roach2);
-    let mut board = Board::of(&Setup { byte_order: ByteOrder::Little, ..setup(&mock) });
+    let mut board = Board::of(&Setup { byte_order: Some(ByteOrder::Little), ..setup(&mock) });
     board.ask("write_int", r#"["sys_scratchpad", 258]"#);
     assert_eq!(mock.peek("sys_scratchpad").unwrap(), [2, 1, 0, 0]);
     assert_eq!(board.ask("read_int", r#"["sys_scratchpad"]"#), "258");

@@ -99,9 +99,9 @@ fn sent(requests: &Receiver<Vec<u8>>) -> String {
 fn registers_are_listed_and_read() {
     for pieces in [Pieces::Whole, Pieces::Bytes] {
         let (mut board, requests) = replay(&["10-listdev.txt", "11-read.txt"], pieces);
-        let names = board.call(|fpga, cx| fpga.listdev(cx)).unwrap();
-        assert_eq!(names.len(), 14);
-        assert_eq!((names[0].as_str(), names[13].as_str()), ("big_bram", "wo_reg"));
+        let names = board.call(|fpga, cx| fpga.listdev(cx, false, false)).unwrap();
+        assert_eq!(names.0.len(), 14);
+        assert_eq!((names.0[0].0.as_str(), names.0[13].0.as_str()), ("big_bram", "wo_reg"));
         let bytes = board.call(|fpga, cx| fpga.read(cx, "snap_bram", 16, 0).map(<[u8]>::to_vec));
         assert_eq!(bytes.unwrap(), b"\0\n\r\t \\\x1b\x01\x02\xff!#?[]\0");
         // Bytes 1 to 3 come as a whole word, which is cut here.
@@ -234,7 +234,7 @@ fn an_unprogrammed_board_says_so() {
     let expected = "RuntimeError: no gateware runs on BOARD\n  \
                     hint: progdev() loads one; listbof() tells which there are";
     let told = |board: &Board, fault: &Fault| lines(fault).replace(&board.address(), "BOARD");
-    let fault = board.call(|fpga, cx| fpga.listdev(cx)).unwrap_err();
+    let fault = board.call(|fpga, cx| fpga.listdev(cx, false, false)).unwrap_err();
     assert_eq!(told(&board, &fault), expected);
     let fault = board.call(|fpga, cx| fpga.status(cx)).unwrap_err();
     assert_eq!(told(&board, &fault), expected);

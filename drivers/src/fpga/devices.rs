@@ -1,6 +1,6 @@
 //! The registers of the running gateware, as the board lists them.
 
-use super::{Fpga, FpgaError};
+use super::{BOARD_ID, ByteOrder, Fpga, FpgaError};
 use crate::katcp_client::{Arg, KatcpError, Limit};
 use proximity_proto::{fault::did_you_mean, katcp::Message};
 use std::collections::BTreeMap;
@@ -64,6 +64,9 @@ impl Fpga {
         let fresh = self.devices.at != Some(self.client.changes());
         if fresh {
             self.list(limit)?;
+            if self.detects {
+                self.detect_byte_order(limit)?;
+            }
         }
         let result = self.range_in_list(register, offset, count);
         if result.is_err() && !fresh {
@@ -114,6 +117,21 @@ impl Fpga {
             return Err(FpgaError::PastEnd { register, size, count, offset });
         }
         Ok(Some(size))
+    }
+
+    /// Tells the byte order by the board's id, where the design has it. An id has two bytes as a rule, so one that
+    /// has others is the wrong way round; only two kinds of board have ids of four.
+    fn detect_byte_order(&mut self, limit: &Limit<'_>) -> Result<(), FpgaError> {
+        if !self.devices.sizes.contains_key(BOARD_ID) {
+            return Ok(());
+        }
+        let args = [BOARD_ID.into(), Arg::Uint(0), Arg::Uint(4)];
+        let mut reply = self.client.ask(limit, "read", &args, |_| {})?;
+        let id = reply.next_arg().unwrap_or_default();
+        let known = matches!(id, [0xb0, 0x0b, ..] | [0xba, 0xbe, ..]);
+        let big = id != [0; 4] && (id.first() == Some(&0) || known);
+        self.byte_order = if big { ByteOrder::Big } else { ByteOrder::Little };
+        Ok(())
     }
 
     /// Asks the board for its registers and their sizes.

@@ -21,27 +21,21 @@ impl Fpga {
         offset: u64,
         count: u64,
     ) -> Result<Range<usize>, FpgaError> {
-        let size = self.check_range(limit, register, offset, count)?;
-        if count == 0 {
-            let (register, size) = (register.to_owned(), size.unwrap_or_default());
-            return Err(FpgaError::Nothing { register, size });
-        }
-        self.read_words(limit, register, offset, count, size)
+        self.data.clear();
+        self.read_onto(limit, register, offset, count)
     }
 
-    /// [`read_range`](Self::read_range) of a range that is known good, of a register of `size` bytes.
-    fn read_words(
+    /// Reads `count` bytes at `offset` onto the end of `self.data` and returns where there they are.
+    pub(super) fn read_onto(
         &mut self,
         limit: &Limit<'_>,
         register: &str,
         offset: u64,
         count: u64,
-        size: Option<u64>,
     ) -> Result<Range<usize>, FpgaError> {
-        // The server returns wrong bytes for some reads that begin within a word, so whole words are read and
-        // cut to measure here. The last word may be cut short by the register's end.
-        let start = offset - offset % WORD;
-        let end = (offset + count).next_multiple_of(WORD).min(size.unwrap_or(u64::MAX));
+        let words = self.check_read(limit, register, offset, count)?;
+        let base = self.data.len();
+        let (start, end) = (words.start, words.end);
         let piece = |index: usize| {
             let from = start + (index * PIECE) as u64;
             (from, (PIECE as u64).min(end.saturating_sub(from)))
@@ -49,7 +43,6 @@ impl Fpga {
         let pieces = (end - start).div_ceil(PIECE as u64);
         let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
         let data = &mut self.data;
-        data.clear();
         self.client
             .ask_many(
                 limit,
@@ -60,22 +53,47 @@ impl Fpga {
                     writer.arg(register.as_bytes()).uint(from).uint(len)
                 },
                 |index, mut reply| {
-                    let (from, len) = piece(index);
+                    let len = piece(index).1;
                     let bytes = reply.next_arg().unwrap_or_default();
                     if bytes.len() as u64 != len {
                         return Err(format!("{} bytes instead of {len}", bytes.len()));
                     }
-                    place(data, from - start, bytes);
+                    place(data, base + index * PIECE, bytes);
                     Ok(())
                 },
             )
             .map_err(|(_, error)| self.explain(limit, error, (register, offset, count)))?;
-        if self.byte_order == ByteOrder::Little {
-            swap_words(&mut self.data);
+        Ok(self.taken(base, offset - start, count))
+    }
+
+    /// The words to read for `count` bytes at `offset`, in bytes from the start of the register.
+    ///
+    /// The server returns wrong bytes for some reads that begin within a word, so whole words are read and cut to
+    /// measure here. The last word may be cut short by the register's end.
+    pub(super) fn check_read(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        count: u64,
+    ) -> Result<Range<u64>, FpgaError> {
+        let size = self.check_range(limit, register, offset, count)?;
+        if count == 0 {
+            let (register, size) = (register.to_owned(), size.unwrap_or_default());
+            return Err(FpgaError::Nothing { register, size });
         }
-        let skip = usize::try_from(offset - start).unwrap_or_default();
-        let len = usize::try_from(count).unwrap_or_default();
-        Ok(skip..skip + len)
+        let end = (offset + count).next_multiple_of(WORD).min(size.unwrap_or(u64::MAX));
+        Ok(offset - offset % WORD..end)
+    }
+
+    /// Where in `self.data` the `count` bytes are of which whole words were read onto `base`, once their bytes are in
+    /// the right order.
+    pub(super) fn taken(&mut self, base: usize, skip: u64, count: u64) -> Range<usize> {
+        if self.byte_order == ByteOrder::Little {
+            swap_words(self.data.get_mut(base..).unwrap_or_default());
+        }
+        let skip = base + usize::try_from(skip).unwrap_or_default();
+        skip..skip + usize::try_from(count).unwrap_or_default()
     }
 
     /// Writes `data` at `offset`.
@@ -87,12 +105,7 @@ impl Fpga {
         data: &[u8],
     ) -> Result<(), FpgaError> {
         let total = data.len() as u64;
-        for (what, value) in [("the offset", offset), ("the length", total)] {
-            if value % WORD != 0 {
-                let register = register.to_owned();
-                return Err(FpgaError::Misaligned { register, what, value });
-            }
-        }
+        FpgaError::check_aligned(register, offset, total)?;
         self.check_range(limit, register, offset, total)?;
         let swapped = &mut self.swapped;
         let data = if self.byte_order == ByteOrder::Little {
@@ -146,10 +159,7 @@ impl Fpga {
         let differs = |(wrote, read): (&[u8], &[u8])| wrote != read;
         let word = data.chunks(4).zip(read.chunks(4)).position(differs);
         let Some(word) = word else { return Ok(()) };
-        let hex = |bytes: &[u8]| {
-            let word = bytes.chunks(4).nth(word).unwrap_or_default();
-            word.iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+        let hex = |bytes: &[u8]| hex(bytes.chunks(4).nth(word).unwrap_or_default());
         Err(FpgaError::Verify {
             register: register.to_owned(),
             offset: offset + word as u64 * WORD,
@@ -171,9 +181,13 @@ impl Fpga {
     }
 }
 
+/// Hexadecimal digits, two a byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
+}
+
 /// Puts `bytes` at `start` of `data`, which grows only by what was really received.
-fn place(data: &mut Vec<u8>, start: u64, bytes: &[u8]) {
-    let start = usize::try_from(start).unwrap_or_default();
+fn place(data: &mut Vec<u8>, start: usize, bytes: &[u8]) {
     if start == data.len() {
         data.extend_from_slice(bytes);
         return;
@@ -188,7 +202,9 @@ fn place(data: &mut Vec<u8>, start: u64, bytes: &[u8]) {
 }
 
 /// Reverses the bytes of each whole word.
-fn swap_words(data: &mut [u8]) {
+pub(super) fn swap_words(data: &mut [u8]) {
     let (words, _) = data.as_chunks_mut::<4>();
-    words.iter_mut().for_each(|word| word.reverse());
+    for word in words {
+        word.reverse();
+    }
 }

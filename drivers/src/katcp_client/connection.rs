@@ -7,7 +7,7 @@ use rustix::{
 };
 use std::{
     io::{self, Read, Write},
-    net::{TcpStream, ToSocketAddrs},
+    net::{Shutdown, TcpStream, ToSocketAddrs},
     sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
     thread,
     time::{Duration, Instant},
@@ -134,10 +134,21 @@ impl Connection {
         retry(|| self.stream.write(bytes))
     }
 
-    /// Waits until the connection can be read, or written too if `to_write`, or `limit` is over.
+    /// A connection that only sends: a board that writes into flash memory meanwhile may keep it waiting, so
+    /// nothing but the deadline ends it.
+    pub(super) fn to_send(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream })
+    }
+
+    /// Tells the board that no more is to come.
+    pub(super) fn end(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Waits until the connection can be read, or written if `to_write`, or `limit` is over.
     pub(super) fn wait(&self, to_write: bool, limit: &Limit<'_>) -> io::Result<Wait> {
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, to_write);
+        let flags = if to_write { PollFlags::OUT } else { PollFlags::IN };
         loop {
             let timeout = Timespec::try_from(limit.slice()).map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(&self.stream, flags)], Some(&timeout)) {

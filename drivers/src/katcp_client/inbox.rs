@@ -5,6 +5,8 @@ use std::{borrow::Cow, collections::VecDeque};
 
 /// How many of the server's warnings and errors are kept for the error of a request.
 const LOGS: usize = 8;
+/// How many log lines are kept for somebody who listens: a report is about thirty lines.
+const LISTENED: usize = 256;
 /// How many messages that nobody asked for are kept, and how long each may be.
 const UNHANDLED: usize = 32;
 const UNHANDLED_LEN: usize = 4096;
@@ -84,17 +86,23 @@ pub(super) enum Sorted {
 pub(super) struct Inbox {
     /// Requests whose replies are to come, in the order in which they were made.
     pub(super) waiting: VecDeque<Sent>,
-    /// The server's last warnings and errors since the last reply.
+    /// The server's last warnings and errors since the last reply; more where somebody listens.
     pub(super) logs: VecDeque<String>,
+    /// The least serious level that is kept for somebody who listens.
+    listening: Option<log::Level>,
     pub(super) unhandled: VecDeque<Vec<u8>>,
     pub(super) versions: Vec<Version>,
     /// Whether the server has told which protocol it speaks.
     pub(super) introduced: bool,
+    /// Whether that is version 5 or a later one.
+    pub(super) version_5: bool,
     /// Whether it takes message ids.
     pub(super) ids: bool,
     pub(super) fpga: FpgaState,
     /// Counts what may have changed the registers.
     pub(super) changes: u64,
+    /// Counts connections.
+    pub(super) connections: u64,
 }
 
 impl Inbox {
@@ -103,10 +111,37 @@ impl Inbox {
         self.waiting.clear();
         self.logs.clear();
         self.versions.clear();
-        (self.introduced, self.ids) = (false, false);
+        (self.introduced, self.version_5, self.ids) = (false, false, false);
         self.fpga = FpgaState::Unknown;
         // Whatever was said to other clients meanwhile was not heard.
         self.changes += 1;
+    }
+
+    /// Keeps what the server logs, informs too if `all`, until it is taken.
+    pub(super) fn listen(&mut self, all: bool) {
+        self.logs.clear();
+        self.listening = Some(if all { log::Level::Info } else { log::Level::Error });
+    }
+
+    /// What the server logged, and an end to the listening.
+    pub(super) fn take_logs(&mut self) -> Vec<String> {
+        self.listening = None;
+        self.logs.drain(..).collect()
+    }
+
+    /// Forgets what was logged, unless somebody listens.
+    pub(super) fn clear_logs(&mut self) {
+        if self.listening.is_none() {
+            self.logs.clear();
+        }
+    }
+
+    /// Deals with a message that came from elsewhere: it answers no request.
+    pub(super) fn inject(&mut self, board: &str, message: Message<'_>) {
+        match message.kind() {
+            Kind::Inform => self.unasked(board, message),
+            Kind::Request | Kind::Reply => self.keep(&message),
+        }
     }
 
     /// Deals with a message from `board`.
@@ -116,7 +151,7 @@ impl Inbox {
     /// What it is, where it cannot be: replies come in the order of the requests, or bear their ids.
     pub(super) fn sort(&mut self, board: &str, message: Message<'_>) -> Result<Sorted, String> {
         match message.kind() {
-            Kind::Reply => self.reply(message),
+            Kind::Reply => self.reply(&message),
             Kind::Inform => Ok(self.inform(board, message)),
             Kind::Request => {
                 self.keep(&message);
@@ -125,7 +160,7 @@ impl Inbox {
         }
     }
 
-    fn reply(&mut self, message: Message<'_>) -> Result<Sorted, String> {
+    fn reply(&mut self, message: &Message<'_>) -> Result<Sorted, String> {
         let place = match message.mid() {
             // A late reply to a request that was given up has an id that is waited for no more.
             Some(mid) => self.waiting.iter().position(|sent| sent.mid == Some(mid)),
@@ -133,7 +168,7 @@ impl Inbox {
             None => Some(0),
         };
         let Some(sent) = place.and_then(|place| self.waiting.get(place)) else {
-            self.keep(&message);
+            self.keep(message);
             return Ok(Sorted::Unasked);
         };
         if sent.name != message.name() {
@@ -142,13 +177,13 @@ impl Inbox {
         let (index, detached) = (sent.index, sent.detached);
         self.waiting.remove(place.unwrap_or_default());
         if detached {
-            self.keep(&message);
+            self.keep(message);
             return Ok(Sorted::Unasked);
         }
         Ok(Sorted::Reply(index))
     }
 
-    fn inform(&mut self, board: &str, mut message: Message<'_>) -> Sorted {
+    fn inform(&mut self, board: &str, message: Message<'_>) -> Sorted {
         if let Some(sent) = self.waiting.front()
             && sent.name == message.name()
             // Some servers leave the id out of some informs, though not out of the reply.
@@ -160,6 +195,11 @@ impl Inbox {
             }
             return Sorted::Inform;
         }
+        self.unasked(board, message);
+        Sorted::Unasked
+    }
+
+    fn unasked(&mut self, board: &str, mut message: Message<'_>) {
         match message.name() {
             "log" => self.log(board, message),
             "fpga" => {
@@ -169,7 +209,6 @@ impl Inbox {
             "version" | "build-state" | "version-connect" => self.version(message),
             _ => self.keep(&message),
         }
-        Sorted::Unasked
     }
 
     /// `#log LEVEL TIME NAME TEXT`: into the agent's log, and kept for the request under way.
@@ -177,7 +216,10 @@ impl Inbox {
         let Some((level, serious)) = message.next_arg().map(|level| log_level(level)) else {
             return;
         };
-        let keep = serious && self.waiting.iter().any(|sent| !sent.detached);
+        let keep = match self.listening {
+            Some(least) => level <= least,
+            None => serious && self.waiting.iter().any(|sent| !sent.detached),
+        };
         if !keep && !log::log_enabled!(level) {
             return;
         }
@@ -186,7 +228,8 @@ impl Inbox {
         let text = message.next_arg().map(|text| lossy(text)).unwrap_or_default();
         log::log!(level, "{board} {name}: {text}");
         if keep {
-            if self.logs.len() == LOGS {
+            let most = if self.listening.is_some() { LISTENED } else { LOGS };
+            if self.logs.len() >= most {
                 self.logs.pop_front();
             }
             self.logs.push_back(text);
@@ -205,7 +248,8 @@ impl Inbox {
             "katcp-protocol" => {
                 let (number, flags) = version.split_once('-').unwrap_or((version.as_str(), ""));
                 let major = number.split('.').next().and_then(|major| major.parse().ok());
-                self.ids = major.unwrap_or(4) >= 5 && flags.contains('I');
+                self.version_5 = major.unwrap_or(4) >= 5;
+                self.ids = self.version_5 && flags.contains('I');
                 self.introduced = true;
             }
             "version" | "build-state" => self.introduced = true,

@@ -188,8 +188,12 @@ impl Link {
     fn pause(&mut self) -> State {
         let pause = self.pause;
         self.pause = (pause * 2).min(LAST_PAUSE);
-        // A new RandomState is seeded by the system; this is all the randomness that is needed.
-        let random = u32::try_from(RandomState::new().build_hasher().finish() % 500).unwrap_or(0);
-        State::Down(Some(Instant::now() + pause * (750 + random) / 1000))
+        State::Down(Some(Instant::now() + pause * (750 + random(500)) / 1000))
     }
+}
+
+/// A random number below `end`.
+pub(crate) fn random(end: u32) -> u32 {
+    // A new RandomState is seeded by the system, and that is all the randomness that is needed.
+    u32::try_from(RandomState::new().build_hasher().finish() % u64::from(end)).unwrap_or(0)
 }

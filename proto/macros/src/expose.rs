@@ -63,8 +63,9 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
         None => object(&options.parts, &block, exposed)?,
     };
     Ok(quote! {
-        // The docs are written for a Python prompt: `raises ValueError` instead of an Errors section.
-        #[allow(clippy::doc_markdown, clippy::missing_errors_doc)]
+        // The docs are written for a Python prompt: `raises ValueError` instead of an Errors section. What is made of
+        // the arguments on the wire is the method's own.
+        #[allow(clippy::doc_markdown, clippy::missing_errors_doc, clippy::needless_pass_by_value)]
         #block
 
         #behind
