@@ -108,12 +108,9 @@ fn floors_hold(log: &Path) -> Outcome {
 }
 
 fn checksums_agree(log: &Path) -> Outcome {
-    for folder in floors::golden_folders() {
-        let mut check = Command::new("sha256sum");
-        check.args(["--check", "--quiet", "--strict", "SHA256SUMS"]).current_dir(folder);
-        process::run(&mut check, log)?;
-    }
-    Ok(Counts::one())
+    let mut check = Command::new("sha256sum");
+    check.args(["--check", "--quiet", "--strict", "SHA256SUMS"]);
+    passes(check.current_dir(floors::golden()), log)
 }
 
 /// Compiles `tests/no_std`, with the versions of the workspace's own Cargo.lock.
