@@ -158,6 +158,7 @@ class Bench:
         return bytes(range(256))[offset : offset + size]
 
     def blob(self, size: int) -> bytes:
+        self.calls += 1
         return os.urandom(size)
 
     def sleep(self, seconds: float) -> float:

@@ -161,16 +161,15 @@ def _public(target: Any) -> Iterator[str]:
     return (name for name in dir(target) if isinstance(name, str) and not name.startswith("_"))
 
 
+# Python itself cannot tell these from data: they are methods only once they are looked up.
+_WRAPPED = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
+
+
 def _is_data(static: Any) -> bool:
     """Whether reading the attribute runs code of its own: a property, a slot."""
-    return inspect.isdatadescriptor(static) or (
-        hasattr(type(static), "__get__") and not callable(static) and not _is_method(static)
-    )
-
-
-def _is_method(static: Any) -> bool:
-    wrapped = (staticmethod, classmethod, functools.partialmethod, functools.singledispatchmethod)
-    return isinstance(static, wrapped) or inspect.isroutine(static)
+    looked_up = hasattr(type(static), "__get__")
+    is_method = callable(static) or isinstance(static, _WRAPPED)
+    return inspect.isdatadescriptor(static) or (looked_up and not is_method)
 
 
 def _attribute(target: Any, name: str, static: Any) -> dict[str, Any]:
@@ -178,8 +177,7 @@ def _attribute(target: Any, name: str, static: Any) -> dict[str, Any]:
     kind, doc = _type_name(type(static)), ""
     if isinstance(static, property):
         settable, doc = static.fset is not None, _doc(static)
-        hints = getattr(static.fget, "__annotations__", {})
-        kind = _type_name(hints.get("return", inspect.Signature.empty))
+        kind = _type_name(_hints(static.fget).get("return", inspect.Signature.empty))
     elif _is_data(static):
         settable, kind, doc = hasattr(type(static), "__set__"), "any", _doc(static)
     return {"name": name, "type": kind, "doc": doc, "settable": settable}
@@ -187,9 +185,24 @@ def _attribute(target: Any, name: str, static: Any) -> dict[str, Any]:
 
 def _signature(function: Any) -> inspect.Signature | None:
     try:
-        return inspect.signature(function)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # builtins may have none
         return None
+    hints = _hints(function)
+    parameters = [
+        parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
+        for parameter in signature.parameters.values()
+    ]
+    returns = hints.get("return", signature.return_annotation)
+    return signature.replace(parameters=parameters, return_annotation=returns)
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Gives the annotations, also where they were written as text."""
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # text that names what is not there
+        return {}
 
 
 def _doc(thing: Any) -> str:

@@ -61,7 +61,7 @@ class _Channel:
         try:
             sending = asyncio.ensure_future(self._socket.send_multipart([b"", data]))
             await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
-            if not sending.done():
+            if not sending.done() or sending.cancelled():
                 sending.cancel()
                 raise self._session.not_sent(target, end - began)
             sending.result()
@@ -313,4 +313,7 @@ def submit(
             # Outlives neither its link nor the link's close().
             closing = beside.close
             link.closers.append(lambda: loop.call_soon_threadsafe(closing))
-    return asyncio.run_coroutine_threadsafe(beside.call(target, args, kwargs, timeout), loop)
+    future = asyncio.run_coroutine_threadsafe(beside.call(target, args, kwargs, timeout), loop)
+    # The call outlives a proxy that its caller has dropped.
+    future.add_done_callback(lambda _: link)
+    return future

@@ -169,7 +169,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
-        self.socket.disable_monitor()
+        if not self.socket.closed:  # as with its context
+            self.socket.disable_monitor()
         self._monitor.close(0)
         self.socket.close()
 

@@ -27,8 +27,8 @@ QUEUE = 32
 _GRACE_S = 1.0
 # Seconds after which a stopping server looks again whether they have ended.
 _LOOK_S = 0.02
-# Seconds for clients to read the last replies: libzmq drops what a socket with IMMEDIATE, as clients
-# have, has not read when its connection ends.
+# Seconds for clients to read the last replies: libzmq drops what a socket with IMMEDIATE, as theirs
+# are, has not read when its connection ends.
 _PARTING_S = 0.05
 # Milliseconds that the last replies may take to leave.
 _LINGER_MS = 500
@@ -167,7 +167,8 @@ class Server:
             return
         with contextlib.suppress(zmq.ZMQError), self.inner() as socket:
             socket.send(b"", zmq.DONTWAIT)  # it may have ended meanwhile
-        if self._thread is not None and self._thread is not threading.current_thread():
+        own = [worker.thread for worker in self._workers.values()]
+        if self._thread is not None and threading.current_thread() not in (self._thread, *own):
             self._thread.join()
 
     def __enter__(self) -> Server:
@@ -363,7 +364,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._waiting: list[Request] = []
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
 
     # For the thread that serves.
 
@@ -374,10 +375,10 @@ class _Worker:
                 return False
             self._waiting.append(request)
         self._queue.put(request)
-        if self._thread is None:
+        if self.thread is None:
             name = f"object {self.exposed.name}"
-            self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-            self._thread.start()
+            self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+            self.thread.start()
         return True
 
     def cancel(self, key: tuple[Any, Any]) -> Request | None:

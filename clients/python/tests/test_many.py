@@ -1,0 +1,327 @@
+"""Many calls at once: batches, futures, broadcasts, asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from conftest import LOOPBACK, Process, free_url
+from objects import Bench
+from proximity import (
+    AsyncProxy,
+    NotExecuted,
+    NotSent,
+    OutcomeUnknown,
+    Proxy,
+    Server,
+    Timeout,
+    broadcast,
+)
+
+# Batches.
+
+
+def test_a_batch_gives_each_call_its_own_result(proxy: Proxy) -> None:
+    with proxy.batch() as batch:
+        sums = [batch.add(number, 1) for number in range(500)]
+        bad = batch.divide(1, 0)
+        unsendable = batch.echo({1, 2})
+        last = batch.count()
+    assert [call.result() for call in sums] == list(range(1, 501))
+    assert isinstance(bad.exception(), ZeroDivisionError)
+    assert isinstance(unsendable.exception(), TypeError)
+    assert last.result() == 1
+    assert len(batch) == 503
+    assert list(batch)[-1] is last
+
+
+def test_a_batch_is_much_faster_than_its_calls(proxy: Proxy) -> None:
+    count = 1000
+    began = time.monotonic()
+    for number in range(count):
+        proxy.add(number)
+    single = time.monotonic() - began
+    began = time.monotonic()
+    with proxy.batch() as batch:
+        for number in range(count):
+            batch.add(number)
+    together = time.monotonic() - began
+    assert [call.result() for call in batch] == [number + 2 for number in range(count)]
+    assert together < single
+
+
+def test_a_batch_that_is_left_by_an_error_sends_nothing(proxy: Proxy, bench: Bench) -> None:
+    with pytest.raises(ZeroDivisionError), proxy.batch() as batch:
+        call = batch.count()
+        _ = 1 / 0
+    assert call.cancelled()
+    assert bench.calls == 0
+
+
+def test_a_batch_ends_within_its_time(proxy: Proxy, bench: Bench) -> None:
+    proxy.add(1)
+    began = time.monotonic()
+    with proxy.batch(timeout=0.3) as batch:
+        first = batch.echo(1)
+        held = batch.hold()
+        behind = [batch.count() for _ in range(40)]
+    assert time.monotonic() - began < 0.5
+    assert first.result() == 1
+    assert isinstance(held.exception(), OutcomeUnknown)
+    assert isinstance(held.exception(), Timeout)
+    kinds = {type(call.exception()).__name__ for call in behind}
+    assert kinds == {"OutcomeUnknown", "NotSent"}
+    bench.gate.set()
+    assert proxy.count() == 1, "none of the calls that waited ran"
+
+
+def test_a_batch_to_nobody_and_to_one_that_dies() -> None:
+    with Proxy(free_url(), "thing", timeout=0.2).batch() as batch:
+        calls = [batch.double(1), batch.double(2)]
+    assert all(isinstance(call.exception(), NotSent) for call in calls)
+    with Process() as process, Proxy(process.url, "thing", timeout=10) as proxy:
+        proxy.double(1)
+        with proxy.batch() as batch:
+            calls = [batch.sleep(0.0), batch.sleep(5.0), batch.sleep(0.0)]
+            calls[0].add_done_callback(lambda _: process.child.kill())
+        assert calls[0].result() == 0.0
+        assert all(isinstance(call.exception(), OutcomeUnknown) for call in calls[1:])
+        process.wait()
+
+
+def test_a_batch_survives_a_restart() -> None:
+    with Process() as process, Proxy(process.url, "thing", timeout=10) as proxy:
+        proxy.double(1)
+        process.kill()
+        process.start()
+        with proxy.batch() as batch:
+            calls = [batch.double(number) for number in range(100)]
+        assert [call.result() for call in calls] == [2 * number for number in range(100)]
+
+
+# Futures.
+
+
+def test_futures_run_beside_the_caller(proxy: Proxy, bench: Bench) -> None:
+    held = proxy.call_async("hold")
+    bench.entered.acquire()
+    assert not held.done()
+    bench.gate.set()
+    assert held.result(5) == "held"
+    calls = [proxy.call_async("add", number, y=1) for number in range(20)]
+    assert [call.result() for call in concurrent.futures.as_completed(calls)]
+    assert [call.result() for call in calls] == [number + 1 for number in range(20)]
+    error = proxy.call_async("divide", 1, 0).exception()
+    assert isinstance(error, ZeroDivisionError)
+    error = proxy.call_async("nothing").exception()
+    assert isinstance(error, AttributeError)
+
+
+def test_a_future_ends_within_its_time(proxy: Proxy) -> None:
+    began = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        proxy.call_async("sleep", 5, timeout=0.2).result()
+    with pytest.raises(NotSent):
+        Proxy(free_url(), "x", timeout=0.2).call_async("f").result()
+    assert time.monotonic() - began < 0.7
+
+
+def test_a_cancelled_future_takes_its_call_back(proxy: Proxy, bench: Bench) -> None:
+    held = proxy.call_async("hold")
+    bench.entered.acquire()
+    waiting = proxy.call_async("count")
+    with pytest.raises(concurrent.futures.TimeoutError):
+        waiting.result(0.2)
+    assert waiting.cancel()
+    # What is asked on the same connection afterwards was told after the cancelling.
+    assert proxy.call_async("echo", 1, timeout=0.2).exception() is not None
+    bench.gate.set()
+    assert held.result(5) == "held"
+    assert proxy.count() == 1
+
+
+# Broadcasts.
+
+
+@pytest.fixture
+def fleet() -> Iterator[list[Server]]:
+    servers = []
+    for number in range(8):
+        board = Bench()
+        board.gain = number
+        server = Server(LOOPBACK)
+        server.expose("board", board, attributes=True)
+        servers.append(server.start())
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+def test_a_broadcast_gives_values_and_errors_side_by_side(fleet: list[Server]) -> None:
+    boards = [Proxy(server.url, "board") for server in fleet]
+    boards.insert(3, Proxy(free_url(), "board"))
+    boards.append(Proxy(fleet[0].url, "none"))
+    began = time.monotonic()
+    answers = broadcast(boards).add(1, y=2, timeout=0.5)
+    assert time.monotonic() - began < 1.5
+    assert [answer.value for answer in answers] == [3, 3, 3, None, 3, 3, 3, 3, 3, None]
+    assert isinstance(answers[3].error, NotSent)
+    assert isinstance(answers[-1].error, KeyError)
+    assert all(answer.error is None for answer in answers[4:9])
+    assert [answer.object for answer in answers] == boards
+    assert repr(answers[0]) == f"<{fleet[0].url} board: 3>"
+    assert "NotSent: board.add" in repr(answers[3]) or "NotSent: hello" in repr(answers[3])
+    everything = broadcast(boards[:3])
+    assert len(everything) == 3
+    assert "add" in dir(everything)
+    for board in boards:
+        board.close()
+
+
+def test_a_broadcast_asks_all_at_the_same_time(fleet: list[Server]) -> None:
+    boards = [Proxy(server.url, "board") for server in fleet]
+    began = time.monotonic()
+    answers = broadcast(boards).sleep(0.4)
+    assert time.monotonic() - began < 1.5
+    assert all(answer.value == 0.4 for answer in answers)
+    for board in boards:
+        board.close()
+
+
+# asyncio.
+
+
+def test_an_async_proxy_calls_and_has_the_interface(server: Server) -> None:
+    async def main() -> None:
+        async with AsyncProxy(server.url, "bench") as bench:
+            assert "add" in dir(bench)
+            assert bench.add.__doc__.startswith("usage: add(x, y)")
+            assert await bench.add(2, 3) == 5
+            sums = await asyncio.gather(*(bench.add(number) for number in range(30)))
+            assert sums == [number + 2 for number in range(30)]
+            with pytest.raises(ZeroDivisionError):
+                await bench.divide(1, 0)
+            with pytest.raises(AttributeError, match="'bench' has no 'nothing'"):
+                bench.nothing()
+            assert await bench.get("gain") == 3
+            await bench.set("gain", 8)
+            assert await bench.get("gain") == 8
+            assert repr(bench) == f"<AsyncProxy 'bench' at {server.url}>"
+
+    asyncio.run(main())
+
+
+def test_an_async_proxy_needs_no_interface_to_call(server: Server) -> None:
+    async def main() -> None:
+        bench = AsyncProxy(server.url, "bench")
+        assert await bench.add(2, 3) == 5
+        with pytest.raises(AttributeError, match="no method 'nothing'"):
+            await bench.nothing()
+        bench.close()
+
+    asyncio.run(main())
+
+
+def test_async_calls_end_within_their_time(server: Server, bench: Bench) -> None:
+    async def main() -> None:
+        proxy = AsyncProxy(server.url, "bench", timeout=0.2)
+        held = asyncio.ensure_future(proxy.hold())
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            await held
+        assert time.monotonic() - began < 0.4
+        nobody = AsyncProxy(free_url(), "x", timeout=0.2)
+        with pytest.raises(NotSent):
+            await nobody.f()
+        nobody.close()
+        bench.gate.set()
+        assert await proxy.with_timeout(5).add(1) == 3
+        proxy.close()
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_takes_its_call_back(server: Server, bench: Bench) -> None:
+    async def main() -> None:
+        proxy = AsyncProxy(server.url, "bench")
+        held = asyncio.ensure_future(proxy.hold())
+        await asyncio.get_running_loop().run_in_executor(None, bench.entered.acquire)
+        waiting = asyncio.ensure_future(proxy.count())
+        queue: list[Any] = server._workers["bench"]._waiting
+        while not queue:
+            await asyncio.sleep(0.001)
+        waiting.cancel()
+        while queue:
+            await asyncio.sleep(0.001)
+        bench.gate.set()
+        assert await held == "held"
+        assert await proxy.count() == 1
+        proxy.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_async_nested_objects_and_restarts() -> None:
+    async def main(process: Process) -> None:
+        thing = await AsyncProxy(process.url, "thing", timeout=10).connect()
+        assert await thing.only_a() == "a"
+        process.kill()
+        process.start("b")
+        assert await thing.double(4) == 8
+        await thing.connect()
+        assert await thing.only_b() == "b"
+        thing.close()
+
+    with Process() as process:
+        asyncio.run(main(process))
+
+    async def nested(url: str) -> None:
+        async with AsyncProxy(url, "animals") as animals:
+            assert await animals.angry.add(1) == 3
+
+    server = Server(LOOPBACK)
+    server.expose("animals.angry", Bench())
+    with server:
+        asyncio.run(nested(server.url))
+
+
+def test_one_async_proxy_in_two_loops_after_each_other(server: Server) -> None:
+    proxy = AsyncProxy(server.url, "bench")
+
+    async def once() -> Any:
+        value = await proxy.add(1)
+        proxy.close()
+        return value
+
+    assert asyncio.run(once()) == 3
+    assert asyncio.run(once()) == 3
+
+
+def test_an_async_call_to_an_agent_that_dies_is_told_at_once() -> None:
+    async def main(process: Process) -> None:
+        thing = AsyncProxy(process.url, "thing", timeout=20)
+        assert await thing.double(1) == 2
+        call = asyncio.ensure_future(thing.sleep(15))
+        await asyncio.sleep(0.2)
+        process.kill()
+        with pytest.raises(OutcomeUnknown, match="broke before the answer"):
+            await asyncio.wait_for(call, 5)
+        thing.close()
+
+    with Process() as process:
+        asyncio.run(main(process))
+
+
+def test_not_executed_is_its_own_kind(proxy: Proxy, server: Server, bench: Bench) -> None:
+    held = proxy.call_async("hold")
+    bench.entered.acquire()
+    calls = [proxy.call_async("count", timeout=10) for _ in range(40)]
+    done = [call.exception() for call in calls[32:]]
+    assert all(isinstance(error, NotExecuted) and error.reason == "Busy" for error in done)
+    bench.gate.set()
+    assert held.result() == "held"

@@ -1,0 +1,303 @@
+"""Threads, forks, interrupts, and agents that die."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import free_url, until
+from objects import Bench
+from proximity import CallError, OutcomeUnknown, Proxy, Server
+
+HERE = Path(__file__).parent
+
+
+def fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Forks:
+    """Talks to forks.py."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        command = [sys.executable, str(HERE / "forks.py"), url]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._expect("listening")
+
+    def _expect(self, word: str) -> None:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line.startswith(word), line
+
+    def tell(self, word: str, answer: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(word + "\n")
+        self._expect(answer)
+
+    def close(self) -> None:
+        self.process.communicate(timeout=20)
+
+
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    forks = Forks(free_url())
+    yield forks
+    forks.close()
+
+
+class Caller(threading.Thread):
+    """Keeps calling through one proxy, and notes everything that is not as promised."""
+
+    timeout_s = 0.5
+
+    def __init__(self, proxy: Proxy) -> None:
+        super().__init__()
+        self.proxy = proxy
+        self.right = 0
+        self.typed = 0
+        self.wrong: list[str] = []
+        self.done = threading.Event()
+        self.longest = 0.0
+
+    def run(self) -> None:
+        number = 0
+        while not self.done.is_set():
+            number += 1
+            began = time.monotonic()
+            try:
+                value = self.proxy.double(number)
+                if value == 2 * number:
+                    self.right += 1
+                else:
+                    self.wrong.append(f"double({number}) is {value!r}")
+            except CallError:
+                self.typed += 1
+            except BaseException as error:
+                self.wrong.append(f"double({number}) raised {error!r}")
+            took = time.monotonic() - began
+            self.longest = max(self.longest, took)
+            if took > self.timeout_s + 0.1:
+                self.wrong.append(f"double({number}) took {took:.3f} s")
+
+
+def test_an_agent_killed_and_restarted_200_times_under_one_proxy(forks: Forks) -> None:
+    seed = random.randrange(1 << 32)
+    rng = random.Random(seed)
+    with Proxy(forks.url, "thing", timeout=Caller.timeout_s) as proxy:
+        proxy.double(1)
+        callers = [Caller(proxy) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        before = fds()
+        try:
+            for cycle in range(200):
+                counts = [caller.right for caller in callers]
+                until(
+                    lambda counts=counts: all(c.right > n for c, n in zip(callers, counts)),
+                    f"calls succeed after restart {cycle}; seed {seed}",
+                )
+                forks.tell("kill", "killed")
+                # Sometimes the callers meet the gap, sometimes they do not.
+                if rng.random() < 0.3:
+                    time.sleep(rng.random() * 0.02)
+                forks.tell("start", "listening")
+        finally:
+            for caller in callers:
+                caller.done.set()
+            for caller in callers:
+                caller.join()
+        after = fds()
+    wrong = [line for caller in callers for line in caller.wrong]
+    assert not wrong, f"seed {seed}: {wrong[:5]}"
+    assert sum(caller.right for caller in callers) >= 400
+    assert after <= before + 4, "connections are not left behind"
+
+
+def test_a_proxy_may_be_used_from_many_threads(proxy: Proxy) -> None:
+    wrong: list[Any] = []
+
+    def work(base: int) -> None:
+        for number in range(base, base + 100):
+            try:
+                if proxy.echo(number) != number:
+                    wrong.append(number)
+            except Exception as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work, args=(1000 * n,)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_threads_do_not_wait_for_each_other(server: Server, proxy: Proxy, bench: Bench) -> None:
+    proxy.add(1)
+    held = threading.Thread(target=proxy.hold)
+    held.start()
+    bench.entered.acquire()
+    server.expose("other", Bench())
+    other = Proxy(proxy._link, "other")
+    began = time.monotonic()
+    for number in range(50):
+        assert other.echo(number) == number
+    assert time.monotonic() - began < 2
+    assert held.is_alive()
+    bench.gate.set()
+    held.join()
+
+
+FORKED = """
+import multiprocessing, os, sys
+from proximity import Proxy
+
+def work(proxy):
+    for number in range(50):
+        assert proxy.echo([os.getpid(), number]) == [os.getpid(), number]
+        assert proxy.call_async("echo", os.getpid()).result() == os.getpid()
+
+if __name__ == "__main__":
+    proxy = Proxy(sys.argv[1], "bench", timeout=10)
+    assert [proxy.count(), proxy.call_async("count").result()] == [1, 2]
+    if sys.argv[2] == "fork":
+        child = os.fork()
+        work(proxy)
+        if child == 0:
+            sys.exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    else:
+        process = multiprocessing.get_context(sys.argv[2]).Process(target=work, args=(proxy,))
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0, process.exitcode
+    work(proxy)
+    print("done", proxy.count())
+"""
+
+
+@pytest.mark.parametrize("way", ["fork", "forkserver", "spawn"])
+def test_a_proxy_may_be_used_after_fork(server: Server, way: str, tmp_path: Path) -> None:
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(script), server.url, way],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stderr
+    assert run.stdout == "done 3\n"
+
+
+def interrupt_when(ready: Any) -> threading.Thread:
+    """Sends Ctrl-C to the main thread as soon as `ready` returns."""
+
+    def send() -> None:
+        ready()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # type: ignore[arg-type]
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_leaves_the_proxy_usable(proxy: Proxy, bench: Bench) -> None:
+    proxy.add(1)
+    for _ in range(3):
+        sender = interrupt_when(bench.entered.acquire)
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            proxy.hold()
+        assert time.monotonic() - began < 2
+        sender.join()
+        bench.gate.set()
+        assert proxy.add(2, 3) == 5
+        bench.gate.clear()
+
+
+def test_ctrl_c_takes_a_waiting_call_back(proxy: Proxy, server: Server, bench: Bench) -> None:
+    proxy.add(1)
+    held = proxy.call_async("hold")
+    bench.entered.acquire()
+    waiting = server._workers["bench"]._waiting
+    sender = interrupt_when(lambda: until(lambda: waiting, "the call waits"))
+    with pytest.raises(KeyboardInterrupt):
+        proxy.count()
+    sender.join()
+    until(lambda: not waiting, "the call was taken back")
+    bench.gate.set()
+    assert held.result() == "held"
+    assert proxy.count() == 1
+
+
+def test_ctrl_c_while_the_agent_is_away() -> None:
+    proxy = Proxy(free_url(), "thing", timeout=30)
+    sender = interrupt_when(lambda: time.sleep(0.3))
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        proxy.double(1)
+    assert time.monotonic() - began < 5
+    sender.join()
+    proxy.close()
+
+
+def test_an_agent_that_is_stopped_and_goes_on(forks: Forks) -> None:
+    """SIGSTOP: nothing answers and nothing breaks; what was given up never runs."""
+    with Proxy(forks.url, "thing", timeout=5) as proxy:
+        pid = proxy.pid()
+        os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            proxy.double(1, timeout=0.3)
+        assert 0.3 <= time.monotonic() - began < 0.4
+        with pytest.raises(CallError):
+            proxy.double(1, timeout=0.3)
+        os.kill(pid, signal.SIGCONT)
+        assert proxy.double(4) == 8
+
+
+def test_a_clock_that_went_wrong_is_set_right(proxy: Proxy) -> None:
+    """As after a laptop slept: the agent's clock is ahead of what was believed."""
+    assert proxy.add(1) == 3
+    session = proxy._link.session
+    session._offset -= 3600.0
+    assert proxy.add(2) == 4, "refused as expired, then made again"
+    session._offset += 3600.0
+    session.fresh_until = time.monotonic() - 1
+    assert proxy.add(3) == 5
+    assert session.fresh_until > time.monotonic() + 50
+
+
+def test_an_earlier_epoch_is_found_out_and_the_call_made_again(proxy: Proxy) -> None:
+    assert proxy.add(1) == 3
+    proxy._link.session._epoch_key = b"\xa5epoch\x07"
+    assert proxy.count() == 1
+    assert proxy.count() == 2
+
+
+def test_proxies_leave_nothing_behind(server: Server) -> None:
+    def use() -> None:
+        proxy = Proxy(server.url, "bench")
+        assert proxy.add(1) == 3
+        assert proxy.call_async("add", 1).result() == 3
+
+    use()
+    before = fds()
+    for _ in range(30):
+        use()
+    until(lambda: fds() <= before + 2, "connections of dropped proxies are closed")
