@@ -108,10 +108,16 @@ impl<'a> Message<'a> {
         Ok(Self { id, epoch, content })
     }
 
+    /// The id in a message, without checking the message: `None` where there is none.
+    pub fn id_of(bytes: &[u8]) -> Option<CallId> {
+        let Some(Value::Map(map)) = Value::head(bytes) else { return None };
+        map.get("id").and_then(CallId::from_value)
+    }
+
     /// The result in a message that [`Message::parse`] has read as [`Content::Ok`], without checking
     /// it again.
     pub fn result(bytes: &'a [u8]) -> Option<Value<'a>> {
-        let Some(Value::Map(map)) = Value::first(bytes) else { return None };
+        let Some(Value::Map(map)) = Value::head(bytes) else { return None };
         map.get("ok")
     }
 }

@@ -87,6 +87,10 @@ impl Request<'_> {
 /// args.push(&"sys_scratchpad");
 /// args.push_named("offset", &4);
 /// assert_eq!(args.len(), 2);
+///
+/// // A tuple will do where all go by position.
+/// let same = Arguments::from(("sys_scratchpad", 4));
+/// assert_eq!(same.len(), 2);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
@@ -120,3 +124,17 @@ impl Arguments {
         self.len() == 0
     }
 }
+
+macro_rules! arguments_of_tuples {
+    ($(($($value:ident)*))*) => { $(
+        impl<$($value: ToReply),*> From<($($value,)*)> for Arguments {
+            #[allow(non_snake_case, unused_mut)]
+            fn from(($($value,)*): ($($value,)*)) -> Self {
+                let mut arguments = Self::default();
+                $(arguments.push(&$value);)*
+                arguments
+            }
+        }
+    )* };
+}
+arguments_of_tuples! { () (A) (A B) (A B C) (A B C D) (A B C D E) (A B C D E F) }

@@ -224,6 +224,10 @@ fn every_message_is_read_as_it_was_meant() {
         let bytes = golden_bytes(name);
         let message = Message::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(message.epoch, EPOCH, "{name}");
+        assert_eq!(Message::id_of(&bytes), message.id, "{name}");
+        if let Content::Ok(value) = message.content {
+            assert_eq!(Message::result(&bytes), Some(value), "{name}");
+        }
         check(message);
     };
     let is_ok = |value: Value<'static>| {

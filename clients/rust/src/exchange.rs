@@ -1,0 +1,268 @@
+//! Requests out and messages back, for any number of threads over one socket.
+//!
+//! There is no thread of its own. Of the threads that wait for a message, one has the socket and
+//! hands out what arrives; when it has its own, another takes over. So a single thread's call costs no
+//! switch to another thread.
+
+use crate::transport::{Frame, Link, LinkEvent, Waker};
+use proximity_proto::{call::CallId, message::Message};
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+/// One socket, shared.
+pub(crate) struct Exchange {
+    endpoint: String,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// `None` while one of the waiting threads has it.
+    link: Option<Link>,
+    /// Wakes that thread.
+    waker: Waker,
+    /// The requests that are waited for.
+    waiting: HashMap<CallId, Waiting>,
+    /// Those of them that could not be sent yet, in order.
+    unsent: VecDeque<CallId>,
+    /// Whether there is a connection. Nothing is sent without: see [`Link::send`].
+    up: bool,
+    /// How many connections were lost.
+    losses: u64,
+}
+
+/// A request, and what has come for it.
+#[derive(Default)]
+struct Waiting {
+    /// Empty once it is sent.
+    request: Vec<u8>,
+    sent: Sent,
+    messages: VecDeque<Frame>,
+    lost: bool,
+    /// Something came that is no message of version 2.
+    stranger: bool,
+}
+
+/// What has come of a request.
+pub(crate) enum Arrival {
+    /// A message with its id.
+    Message(Frame),
+    /// Its connection is lost: nothing will come.
+    Lost,
+    /// A message that is not of version 2 has come, for this request or another.
+    Stranger,
+    /// The time is over.
+    TimedOut(Sent),
+    /// The caller was told to stop.
+    Stopped(Sent),
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It has left.
+    Yes,
+    /// It has not.
+    #[default]
+    No,
+    /// It has not: what listens there takes connections, and closes them.
+    TurnedAway,
+}
+
+/// A request on its way. Forgotten when dropped; what then still comes for it is dropped too.
+pub(crate) struct Conversation<'a> {
+    exchange: &'a Exchange,
+    id: CallId,
+}
+
+impl Exchange {
+    /// Starts to connect to the ZeroMQ endpoint `endpoint`.
+    pub(crate) fn new(endpoint: &str) -> io::Result<Self> {
+        let (link, waker) = Link::new(endpoint)?;
+        let state = State {
+            link: Some(link),
+            waker,
+            waiting: HashMap::new(),
+            unsent: VecDeque::new(),
+            up: false,
+            losses: 0,
+        };
+        let endpoint = endpoint.into();
+        Ok(Self { endpoint, state: Mutex::new(state), changed: Condvar::new() })
+    }
+
+    /// Sends `request` as soon as there is a connection.
+    pub(crate) fn begin(&self, id: CallId, request: Vec<u8>) -> Conversation<'_> {
+        let mut state = self.lock();
+        state.waiting.insert(id, Waiting { request, ..Waiting::default() });
+        state.unsent.push_back(id);
+        match state.link.take() {
+            Some(link) => {
+                state.pump(&link);
+                state.link = Some(link);
+            }
+            None => state.waker.wake(),
+        }
+        Conversation { exchange: self, id }
+    }
+
+    /// How many connections were lost so far: what was learnt over an earlier one may be outdated.
+    pub(crate) fn losses(&self) -> u64 {
+        let mut state = self.lock();
+        // What has happened while nobody waited is not looked at yet.
+        if let Some(link) = state.link.take() {
+            state.pump(&link);
+            state.link = Some(link);
+        }
+        state.losses
+    }
+
+    /// Gives the connection up for lost, and makes another.
+    pub(crate) fn reconnect(&self) {
+        let mut state = self.lock();
+        // Where another thread waits with the socket, something does come over it.
+        if state.link.is_some()
+            && let Ok((link, waker)) = Link::new(&self.endpoint)
+        {
+            log::debug!("connecting to {} anew: it does not answer", self.endpoint);
+            state.up = false;
+            state.down();
+            (state.link, state.waker) = (Some(link), waker);
+        }
+    }
+
+    /// Lets every thread that waits look at its flag.
+    pub(crate) fn wake_all(&self) {
+        self.lock().waker.wake();
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code of others runs under the lock, so a poisoned one is as good as new.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Conversation<'_> {
+    /// Waits for the next thing to come of the request, until `deadline` or until `stop` is set
+    /// (followed by [`Exchange::wake_all`]).
+    pub(crate) fn next(&self, deadline: Instant, stop: Option<&AtomicBool>) -> Arrival {
+        let mut state = self.exchange.lock();
+        loop {
+            let sent = match state.waiting.get_mut(&self.id) {
+                None => return Arrival::Lost,
+                Some(waiting) => {
+                    if let Some(frame) = waiting.messages.pop_front() {
+                        return Arrival::Message(frame);
+                    }
+                    if waiting.lost {
+                        return Arrival::Lost;
+                    }
+                    if std::mem::take(&mut waiting.stranger) {
+                        return Arrival::Stranger;
+                    }
+                    waiting.sent
+                }
+            };
+            if stop.is_some_and(|stop| stop.load(Ordering::Acquire)) {
+                return Arrival::Stopped(sent);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Arrival::TimedOut(sent);
+            }
+            if let Some(link) = state.link.take() {
+                let to_send = state.up && !state.unsent.is_empty();
+                drop(state);
+                link.wait(to_send, left);
+                state = self.exchange.lock();
+                state.pump(&link);
+                state.link = Some(link);
+                // Somebody else's message may have come, and somebody must take the socket over.
+                if state.waiting.len() > 1 {
+                    self.exchange.changed.notify_all();
+                }
+            } else {
+                let waited = self.exchange.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+}
+
+impl Drop for Conversation<'_> {
+    fn drop(&mut self) {
+        let mut state = self.exchange.lock();
+        state.waiting.remove(&self.id);
+        let id = self.id;
+        state.unsent.retain(|unsent| *unsent != id);
+        // Whoever waits may have to take the socket over from this thread.
+        if !state.waiting.is_empty() {
+            self.exchange.changed.notify_all();
+        }
+    }
+}
+
+impl State {
+    /// Takes what has come, sends what may leave.
+    fn pump(&mut self, link: &Link) {
+        // Events first: then all that came before a loss is received below.
+        let mut lost = false;
+        while let Some(event) = link.event() {
+            match event {
+                LinkEvent::Up => self.up = true,
+                LinkEvent::Down if self.up => {
+                    self.up = false;
+                    lost = true;
+                }
+                LinkEvent::Down => {
+                    let unsent = self.waiting.values_mut().filter(|w| w.sent == Sent::No);
+                    unsent.for_each(|waiting| waiting.sent = Sent::TurnedAway);
+                }
+            }
+        }
+        while let Some(frame) = link.receive() {
+            match Message::id_of(&frame) {
+                Some(id) => match self.waiting.get_mut(&id) {
+                    Some(waiting) => waiting.messages.push_back(frame),
+                    None => log::debug!("dropped a message for call {}: it came late", id.seq),
+                },
+                None if Message::parse(&frame).is_err() => {
+                    let sent = self.waiting.values_mut().filter(|w| w.sent == Sent::Yes);
+                    sent.for_each(|waiting| waiting.stranger = true);
+                }
+                None => log::debug!("dropped a message without an id"),
+            }
+        }
+        if lost {
+            log::debug!("the connection was lost");
+            self.down();
+        }
+        while self.up
+            && let Some(id) = self.unsent.front()
+        {
+            if let Some(waiting) = self.waiting.get_mut(id) {
+                if !link.send(&waiting.request) {
+                    break;
+                }
+                waiting.sent = Sent::Yes;
+                waiting.request = Vec::new();
+            }
+            self.unsent.pop_front();
+        }
+    }
+
+    /// What was sent over the connection that is lost gets no answer any more.
+    fn down(&mut self) {
+        self.losses += 1;
+        let sent = self.waiting.values_mut().filter(|waiting| waiting.sent == Sent::Yes);
+        sent.for_each(|waiting| waiting.lost = true);
+    }
+}

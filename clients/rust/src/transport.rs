@@ -1,0 +1,210 @@
+//! The socket, and the only file that knows ZeroMQ.
+//!
+//! One DEALER socket, with a monitor that tells when its connection is lost and a pair of inproc
+//! sockets by which another thread ends [`Link::wait`].
+
+use std::{
+    io,
+    ops::Deref,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use zmq::{Context, DONTWAIT, Message, PollItem, SNDMORE, Socket, SocketEvent, SocketType};
+
+/// Pause before the first attempt to connect again; libzmq doubles it each time, with jitter.
+const FIRST_RETRY: Duration = Duration::from_millis(10);
+/// The longest such pause.
+const LAST_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an attempt to connect may take, and then the handshake, before the next attempt.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// An idle connection to a machine that was switched off is noticed after 10 + 3 * 3 seconds.
+const KEEPALIVE_IDLE_S: i32 = 10;
+const KEEPALIVE_INTERVAL_S: i32 = 3;
+const KEEPALIVE_PROBES: i32 = 3;
+
+/// How long a closed socket may take to stop its monitor: it has nothing to wait for.
+const MONITOR_STOPS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Sockets of all clients of the process share its one I/O thread.
+static CONTEXT: OnceLock<Context> = OnceLock::new();
+
+/// Numbers the inproc endpoints.
+static LINKS: AtomicU64 = AtomicU64::new(0);
+
+/// The connection to an agent: made and made again in the background.
+pub(crate) struct Link {
+    /// Dropped before its monitor.
+    dealer: Socket,
+    woken: Socket,
+    monitor: Monitor,
+}
+
+/// The receiving end of a socket's monitor.
+///
+/// libzmq's I/O thread writes to the other end and waits where it cannot: for ever once this end is
+/// closed, and with it every socket of the process. So this end takes any number of events, and stays
+/// until the monitor has stopped.
+struct Monitor(Socket);
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if self.0.set_rcvtimeo(milliseconds(MONITOR_STOPS_WITHIN)).is_err() {
+            return;
+        }
+        while let Ok(parts) = self.0.recv_multipart(0) {
+            if event_number(&parts) == Some(SocketEvent::MONITOR_STOPPED.to_raw()) {
+                break;
+            }
+        }
+    }
+}
+
+fn event_number(parts: &[Vec<u8>]) -> Option<u16> {
+    parts.first()?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+/// Ends a [`Link::wait`] from another thread.
+pub(crate) struct Waker(Socket);
+
+/// A message as it arrived.
+pub(crate) struct Frame(Message);
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What has happened to the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEvent {
+    /// It stands: both ends have shaken hands.
+    Up,
+    /// It is closed: no reply to what was sent over it will come any more.
+    Down,
+}
+
+impl Link {
+    /// A link to the ZeroMQ endpoint `address`. Does not wait for the connection.
+    ///
+    /// # Errors
+    ///
+    /// The endpoint is none that libzmq understands, or a socket cannot be made.
+    pub(crate) fn new(address: &str) -> io::Result<(Self, Waker)> {
+        let context = CONTEXT.get_or_init(Context::new);
+        let number = LINKS.fetch_add(1, Ordering::Relaxed);
+        let dealer = context.socket(SocketType::DEALER)?;
+        // Nothing is queued for a connection that does not stand, so that what was refused by `send`
+        // provably never leaves; and nothing lingers behind a closed socket.
+        dealer.set_immediate(true)?;
+        dealer.set_linger(0)?;
+        dealer.set_reconnect_ivl(milliseconds(FIRST_RETRY))?;
+        dealer.set_reconnect_ivl_max(milliseconds(LAST_RETRY))?;
+        dealer.set_connect_timeout(milliseconds(PATIENCE))?;
+        dealer.set_handshake_ivl(milliseconds(PATIENCE))?;
+        dealer.set_tcp_keepalive(1)?;
+        dealer.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+        dealer.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+        dealer.set_tcp_keepalive_cnt(KEEPALIVE_PROBES)?;
+        // A name may resolve to IPv6 first where the agent listens on IPv4: only if asked for.
+        dealer.set_ipv6(address.contains('['))?;
+        let events = [
+            SocketEvent::HANDSHAKE_SUCCEEDED,
+            SocketEvent::DISCONNECTED,
+            SocketEvent::MONITOR_STOPPED,
+        ];
+        let events = events.iter().fold(0, |all, event| all | i32::from(event.to_raw()));
+        let endpoint = format!("inproc://proximity-monitor-{number}");
+        dealer.monitor(&endpoint, events)?;
+        let monitor = context.socket(SocketType::PAIR)?;
+        monitor.set_rcvhwm(0)?;
+        monitor.connect(&endpoint)?;
+        let monitor = Monitor(monitor);
+        let endpoint = format!("inproc://proximity-wake-{number}");
+        let woken = context.socket(SocketType::PAIR)?;
+        woken.bind(&endpoint)?;
+        let waker = context.socket(SocketType::PAIR)?;
+        waker.connect(&endpoint)?;
+        dealer.connect(address)?;
+        Ok((Self { dealer, woken, monitor }, Waker(waker)))
+    }
+
+    /// Waits until there is something to receive, until something may be sent if `to_send`, until
+    /// it is woken, or for `timeout`.
+    pub(crate) fn wait(&self, to_send: bool, timeout: Duration) {
+        let events = if to_send { zmq::POLLIN | zmq::POLLOUT } else { zmq::POLLIN };
+        let mut items: [PollItem<'_>; 3] = [
+            self.dealer.as_poll_item(events),
+            self.woken.as_poll_item(zmq::POLLIN),
+            self.monitor.0.as_poll_item(zmq::POLLIN),
+        ];
+        // Rounded up, or the last millisecond would be spent in a loop. A signal ends the wait early,
+        // which is as good as being woken.
+        let timeout = timeout.as_micros().div_ceil(1_000);
+        let _ = zmq::poll(&mut items, i64::try_from(timeout).unwrap_or(i64::MAX));
+        while self.woken.recv_bytes(DONTWAIT).is_ok() {}
+    }
+
+    /// Sends `payload` now; false if that is not possible now.
+    ///
+    /// Between a loss and [`LinkEvent::Down`], and for a moment after it, what is sent is lost without
+    /// a word: only the event tells.
+    pub(crate) fn send(&self, payload: &[u8]) -> bool {
+        // The empty frame is what a REQ socket would send. libzmq takes both parts or none.
+        self.dealer.send("", DONTWAIT | SNDMORE).is_ok()
+            && self.dealer.send(payload, DONTWAIT).is_ok()
+    }
+
+    /// The next message that has arrived.
+    pub(crate) fn receive(&self) -> Option<Frame> {
+        loop {
+            let mut part = self.part()?;
+            if !(part.is_empty() && part.get_more()) {
+                // Not in the form that an agent answers: skip all of it.
+                while part.get_more() {
+                    part = self.part()?;
+                }
+                continue;
+            }
+            let payload = self.part()?;
+            let mut more = payload.get_more();
+            if !more {
+                return Some(Frame(payload));
+            }
+            while more {
+                more = self.part()?.get_more();
+            }
+        }
+    }
+
+    fn part(&self) -> Option<Message> {
+        let mut message = Message::new();
+        self.dealer.recv(&mut message, DONTWAIT).ok().map(|()| message)
+    }
+
+    /// What has happened to the connection since the last time.
+    pub(crate) fn event(&self) -> Option<LinkEvent> {
+        let parts = self.monitor.0.recv_multipart(DONTWAIT).ok()?;
+        let up = event_number(&parts) == Some(SocketEvent::HANDSHAKE_SUCCEEDED.to_raw());
+        Some(if up { LinkEvent::Up } else { LinkEvent::Down })
+    }
+}
+
+impl Waker {
+    /// Ends the wait that is going on, or else the next one.
+    pub(crate) fn wake(&self) {
+        // Full means that a wake is on its way already.
+        let _ = self.0.send("", DONTWAIT);
+    }
+}
+
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
