@@ -46,6 +46,8 @@ const PORT: u16 = 7147;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The slowest transfer met on hardware, with a margin: writes of 0.6 MB/s.
 const SLOWEST: u64 = 256 << 10;
+/// How often the clock counter is read at either end.
+const CLOCK_READS: usize = 4;
 /// How long the clock counter is watched.
 const CLOCK_WATCH: Duration = Duration::from_secs(2);
 /// The register that tells what board it is, in most designs.
@@ -161,17 +163,23 @@ impl Fpga {
         Limit::new(cx, self.timeout + Duration::from_secs(bytes / SLOWEST))
     }
 
-    /// The word at `offset` of `register`, and when it was read: the middle between request and reply.
+    /// The word in `register`, and when it was read: the middle between request and reply, of the quickest of a few
+    /// reads, for a reply may come late and a read be held up.
     fn timed_word(
         &mut self,
         limit: &Limit<'_>,
         register: &str,
     ) -> Result<(u32, Instant), FpgaError> {
-        // What may have to be asked first is no part of the measured time.
-        self.check_range(limit, register, 0, memory::WORD)?;
-        let before = Instant::now();
-        let word = self.read_word(limit, register, 0)?;
-        Ok((word, before + before.elapsed() / 2))
+        let mut best: Option<(Duration, u32, Instant)> = None;
+        for _ in 0..CLOCK_READS {
+            let before = Instant::now();
+            let word = self.read_word(limit, register, 0)?;
+            let took = before.elapsed();
+            if best.is_none_or(|(least, ..)| took < least) {
+                best = Some((took, word, before + took / 2));
+            }
+        }
+        Ok(best.map_or((0, Instant::now()), |(_, word, at)| (word, at)))
     }
 }
 

@@ -32,7 +32,7 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (start.elapsed(), result)
 }
 
-/// Calls until the answer is no ConnectionError any more, for 5 s at most.
+/// Calls until the answer is no `ConnectionError` any more, for 5 s at most.
 fn once_back(board: &mut Board, method: &str, args: &str) -> String {
     let start = Instant::now();
     loop {

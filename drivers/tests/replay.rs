@@ -9,6 +9,7 @@ mod board;
 mod transcript;
 
 use board::{Board, lines};
+use proximity_drivers::fpga::{Fpga, Word};
 use proximity_proto::Fault;
 use std::{
     collections::HashMap,
@@ -177,8 +178,8 @@ fn numbers_are_written_and_read_back() {
     let names = ["10-listdev.txt", "12-write.txt"];
     let (mut board, requests) = replay(&names, Pieces::Whole);
     // "ABCD"
-    let write = |fpga: &mut proximity_drivers::fpga::Fpga, cx: &proximity_proto::Context<'_>| {
-        fpga.write_int(cx, "sys_scratchpad", proximity_drivers::fpga::Word(0x4142_4344), false, 0)
+    let write = |fpga: &mut Fpga, cx: &proximity_proto::Context<'_>| {
+        fpga.write_int(cx, "sys_scratchpad", Word(0x4142_4344), false, 0)
     };
     board.call(write).unwrap();
     // The next read recorded gives "XY\0\0".
@@ -236,7 +237,7 @@ fn an_unprogrammed_board_says_so() {
     let told = |board: &Board, fault: &Fault| lines(fault).replace(&board.address(), "BOARD");
     let fault = board.call(|fpga, cx| fpga.listdev(cx, false, false)).unwrap_err();
     assert_eq!(told(&board, &fault), expected);
-    let fault = board.call(|fpga, cx| fpga.status(cx)).unwrap_err();
+    let fault = board.call(Fpga::status).unwrap_err();
     assert_eq!(told(&board, &fault), expected);
     assert_eq!(board.fpga().state(), "down");
 }
@@ -244,7 +245,7 @@ fn an_unprogrammed_board_says_so() {
 #[test]
 fn a_sign_of_life_and_the_state_are_understood() {
     let (mut board, requests) = replay(&["03-watchdog.txt", "09-fpgastatus.txt"], Pieces::Bytes);
-    assert!(board.call(|fpga, cx| fpga.ping(cx)).unwrap());
-    assert_eq!(board.call(|fpga, cx| fpga.status(cx)).unwrap(), "ready");
+    assert!(board.call(Fpga::ping).unwrap());
+    assert_eq!(board.call(Fpga::status).unwrap(), "ready");
     assert_eq!(sent(&requests), "?watchdog\n?status\n");
 }

@@ -387,7 +387,7 @@ impl Fpga {
             value: page.to_string(),
             must_be: "at most 4294967295",
         })?;
-        self.write_verified(limit, "dram_controller", 0, &page.to_be_bytes())
+        self.write_checked(limit, "dram_controller", 0, &page.to_be_bytes())
     }
 
     /// [`read_onto`](Self::read_onto) by `?bulkread`, where the server has it.

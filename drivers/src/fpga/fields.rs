@@ -126,7 +126,12 @@ impl Field {
         if !(min..=max).contains(&raw) {
             return Err(FpgaError::FieldRange {
                 field: self.name.clone(),
-                value: format!("{value:?}"),
+                value: match value {
+                    Value::Uint(number) => number.to_string(),
+                    Value::Int(number) => number.to_string(),
+                    Value::Float(number) => number.to_string(),
+                    other => other.kind().to_owned(),
+                },
                 min: min / scale,
                 max: max / scale,
             });
@@ -166,12 +171,12 @@ mod tests {
         let word = enable.set(0, Value::Bool(true)).unwrap();
         let word = gain.set(word, Value::Float(-1.5)).unwrap();
         let word = len.set(word, Value::Uint(1000)).unwrap();
-        assert_eq!(word, 1 << 31 | 0xe8 << 23 | 1000);
+        assert_eq!(word, (1 << 31 | 0xe8 << 23) + 1000);
         assert_eq!(enable.value(word), Plain::Bool(true));
         assert_eq!(gain.value(word), Plain::Float(-1.5));
         assert_eq!(len.value(word), Plain::Int(1000));
         let error = gain.set(0, Value::Float(8.0)).unwrap_err();
-        assert_eq!(error.to_string(), "field 'gain' cannot be Float(8.0); it must be -8 to 7.9375");
+        assert_eq!(error.to_string(), "field 'gain' cannot be 8; it must be -8 to 7.9375");
         assert!(len.set(0, Value::Text("x")).is_err());
     }
 

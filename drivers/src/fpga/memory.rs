@@ -150,22 +150,27 @@ impl Fpga {
         offset: u64,
         data: &[u8],
     ) -> Result<(), FpgaError> {
+        self.data.clear();
+        self.write_checked(limit, register, offset, data)
+    }
+
+    /// [`write_verified`](Self::write_verified), which leaves `self.data` as it is.
+    pub(super) fn write_checked(
+        &mut self,
+        limit: &Limit<'_>,
+        register: &str,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), FpgaError> {
         self.write_range(limit, register, offset, data)?;
         if data.is_empty() {
             return Ok(());
         }
-        let range = self.read_range(limit, register, offset, data.len() as u64)?;
-        let read = self.data.get(range).unwrap_or_default();
-        let differs = |(wrote, read): (&[u8], &[u8])| wrote != read;
-        let word = data.chunks(4).zip(read.chunks(4)).position(differs);
-        let Some(word) = word else { return Ok(()) };
-        let hex = |bytes: &[u8]| hex(bytes.chunks(4).nth(word).unwrap_or_default());
-        Err(FpgaError::Verify {
-            register: register.to_owned(),
-            offset: offset + word as u64 * WORD,
-            wrote: hex(data),
-            read: hex(read),
-        })
+        let base = self.data.len();
+        let range = self.read_onto(limit, register, offset, data.len() as u64)?;
+        let compared = compare(register, offset, data, self.data.get(range).unwrap_or_default());
+        self.data.truncate(base);
+        compared
     }
 
     /// The word at `offset`, counted in words.
@@ -179,6 +184,20 @@ impl Fpga {
         let bytes = self.data.get(range).and_then(|bytes| bytes.first_chunk());
         Ok(bytes.map_or(0, |&bytes| u32::from_be_bytes(bytes)))
     }
+}
+
+/// Finds the first word of `read` that is not as in `data`.
+fn compare(register: &str, offset: u64, data: &[u8], read: &[u8]) -> Result<(), FpgaError> {
+    let differs = |(wrote, read): (&[u8], &[u8])| wrote != read;
+    let word = data.chunks(4).zip(read.chunks(4)).position(differs);
+    let Some(word) = word else { return Ok(()) };
+    let hex = |bytes: &[u8]| hex(bytes.chunks(4).nth(word).unwrap_or_default());
+    Err(FpgaError::Verify {
+        register: register.to_owned(),
+        offset: offset + word as u64 * WORD,
+        wrote: hex(data),
+        read: hex(read),
+    })
 }
 
 /// Hexadecimal digits, two a byte.

@@ -34,7 +34,7 @@ impl Fpga {
     /// Loads gateware into the FPGA, in place of what runs there.
     ///
     /// boffile: a file on the board, see listbof(); None or '' only unloads what runs
-    /// returns: the board's answer, 'ok'; old servers tell a number
+    /// returns: 'ok'
     ///
     /// All registers get their initial values. After a failure no gateware runs at all; only an unknown file
     /// leaves everything as it was. May be repeated.
@@ -47,7 +47,7 @@ impl Fpga {
         &mut self,
         cx: &Context<'_>,
         boffile: Option<&str>,
-    ) -> Result<String, FpgaError> {
+    ) -> Result<&'static str, FpgaError> {
         let limit = Limit::new(cx, self.timeout.max(PROGRAM));
         let file = boffile.filter(|file| !file.is_empty());
         if let Some(file) = file {
@@ -55,9 +55,8 @@ impl Fpga {
         }
         self.forget_design();
         let args = file.map(Arg::from);
-        let mut reply = self.client.ask(&limit, "progdev", args.as_slice(), |_| {})?;
-        // The first argument is ok itself; old servers put a number behind it.
-        Ok(reply.next_arg().map_or_else(|| "ok".into(), |arg| lossy(arg)))
+        self.client.ask(&limit, "progdev", args.as_slice(), |_| {})?;
+        Ok("ok")
     }
 
     /// Unloads the running gateware, and first takes its TAP devices out of their multicast groups.

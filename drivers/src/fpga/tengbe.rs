@@ -19,6 +19,8 @@ use std::fmt::Write;
 
 /// The stations of an ARP table.
 const STATIONS: usize = 256;
+/// As much of a core as tells its layout.
+const HEAD: u64 = 0x40;
 /// How much of a core is looked at: settings, transmit and receive buffers, ARP table.
 const CORE: u64 = 0x4000;
 
@@ -31,10 +33,15 @@ enum Layout {
 
 impl Layout {
     /// The layout of a core that begins with these bytes.
+    ///
+    /// The newer one begins with its type: whether it has a processor's transmit and receive side, revision, 2. But so
+    /// does an older one whose MAC address begins with 02:02, as many do; what tells them apart is the netmask of the
+    /// newer one, or, before it has one, that its MAC address is 0 where the older one has its IP address.
     fn of(core: &[u8]) -> Self {
+        let mask = u32_at(core, 0x1c);
+        let is_mask = mask != 0 && mask.leading_ones() + mask.trailing_zeros() == 32;
         match core {
-            // Has a CPU's transmit and receive side or not, revision, type.
-            [0 | 1, 0 | 1, _, 2, ..] => Self::Newer,
+            [0 | 1, 0 | 1, _, 2, ..] if is_mask || u32_at(core, 0x10) == 0 => Self::Newer,
             _ => Self::Older,
         }
     }
@@ -83,7 +90,7 @@ impl Fpga {
             });
         }
         let limit = self.limit(cx, CORE);
-        let head = self.read_range(&limit, device_name, 0, 4)?;
+        let head = self.read_range(&limit, device_name, 0, HEAD)?;
         let layout = Layout::of(self.data.get(head).unwrap_or_default());
         let arp: Vec<u8> = arp_table.iter().flat_map(|station| station.to_be_bytes()).collect();
         let [mac, mask] = [mac.0.to_be_bytes().to_vec(), subnet_mask.0.to_be_bytes().to_vec()];

@@ -28,6 +28,7 @@ impl KatcpClient {
     }
 
     /// Makes one request and receives up to its reply, which is the parser's current message then.
+    #[allow(clippy::ptr_arg)] // what waits for its reply keeps the name, which a &str would copy
     pub(super) fn exchange(
         &mut self,
         limit: &Limit<'_>,
@@ -45,6 +46,7 @@ impl KatcpClient {
     }
 
     /// Makes one request.
+    #[allow(clippy::ptr_arg)] // as above
     pub(super) fn request(
         &mut self,
         limit: &Limit<'_>,

@@ -148,12 +148,7 @@ pub(crate) struct Started {
 
 /// An error as a person sees it.
 pub(crate) fn lines(fault: &Fault) -> String {
-    let mut lines = fault.to_string();
-    for detail in &fault.detail {
-        lines += &format!("\n  {detail}");
-    }
-    if let Some(hint) = &fault.hint {
-        lines += &format!("\n  hint: {hint}");
-    }
-    lines
+    let detail = fault.detail.iter().cloned();
+    let hint = fault.hint.iter().map(|hint| format!("hint: {hint}"));
+    std::iter::once(fault.to_string()).chain(detail).chain(hint).collect::<Vec<_>>().join("\n  ")
 }
