@@ -66,6 +66,7 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
         // The docs are written for a Python prompt: `raises ValueError` instead of an Errors section. What is made of
         // the arguments on the wire is the method's own.
         #[allow(clippy::doc_markdown, clippy::missing_errors_doc, clippy::needless_pass_by_value)]
+        #[allow(rustdoc::broken_intra_doc_links)]
         #block
 
         #behind
