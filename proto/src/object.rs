@@ -5,7 +5,7 @@
 
 use crate::{
     arg::Type,
-    fault::Fault,
+    fault::{Executed, Fault, Reason},
     reply::ToReply,
     value::{Array, Map, Value},
 };
@@ -209,6 +209,18 @@ pub enum Flow {
     Done,
     /// It only waits from here on, and leaves its object to others until then.
     Later(Resume),
+    /// Its object broke under it, and is to be opened anew.
+    Lost(Lost),
+}
+
+/// What is known of a call whose object broke under it.
+pub struct Lost {
+    /// What the caller is told.
+    pub fault: Fault,
+    /// Whether the method ran.
+    pub executed: Executed,
+    /// Set where the call was ended from outside, and not by the object's own failing.
+    pub reason: Option<Reason>,
 }
 
 /// How a call that waits goes on.

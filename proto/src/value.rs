@@ -132,6 +132,11 @@ impl<'a> Array<'a> {
         self.iter().nth(index)
     }
 
+    /// The bytes of the values as they were sent, one behind the other: what follows the list's head.
+    pub fn contents(&self) -> &'a [u8] {
+        contents(self.bytes, u64::from(self.len))
+    }
+
     /// The same list without its first `count` values.
     #[must_use]
     pub fn skip(&self, count: usize) -> Array<'a> {
@@ -183,6 +188,11 @@ impl<'a> Map<'a> {
             bytes = rest;
             Some((key, value))
         })
+    }
+
+    /// The bytes of the keys and values as they were sent: what follows the dictionary's head.
+    pub fn contents(&self) -> &'a [u8] {
+        contents(self.bytes, 2 * u64::from(self.len))
     }
 
     /// The value of the first entry whose key is `name`, sent as text or as bytes.
@@ -355,9 +365,20 @@ fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
     Some((value, rest))
 }
 
+/// The first `count` values of `bytes`.
+fn contents(bytes: &[u8], count: u64) -> &[u8] {
+    let rest = behind(bytes, count).map_or(0, <[u8]>::len);
+    bytes.get(..bytes.len() - rest).unwrap_or_default()
+}
+
 /// What follows the first value of `bytes`.
 fn after(bytes: &[u8]) -> Option<&[u8]> {
-    let (mut pending, mut rest) = (1u64, bytes);
+    behind(bytes, 1)
+}
+
+/// What follows the first `count` values of `bytes`.
+fn behind(bytes: &[u8], count: u64) -> Option<&[u8]> {
+    let (mut pending, mut rest) = (count, bytes);
     while pending > 0 {
         let (head, behind) = Head::read(rest).ok()?;
         rest = behind;
