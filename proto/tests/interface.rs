@@ -172,6 +172,7 @@ fn call(lamp: &mut Lamp, name: &str, args: &Arguments) -> Result<Value<'static>,
             assert!(matches!((resume.run)(lamp, &cx, &mut out)?, Flow::Done));
             Ok(Value::first(out.leak()).unwrap())
         }
+        Flow::Lost(_) => panic!("a lamp is here or not"),
     }
 }
 
