@@ -1,23 +1,45 @@
-//! A Python with pyzmq, msgpack and the test tools, in a virtual environment under target/.
+//! Pythons with the packages that tests need, in virtual environments under target/.
 
 use crate::process;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A virtual environment.
+pub(crate) struct Environment {
+    name: &'static str,
+    requirements: &'static str,
+    /// What can be imported in it.
+    imports: &'static str,
+}
+
+/// With pyzmq, msgpack and the test tools.
+pub(crate) const OURS: Environment = Environment {
+    name: "python",
+    requirements: "clients/python/requirements-test.txt",
+    imports: "import zmq, msgpack, pytest",
+};
+
+/// With other people's KATCP clients, whose own needs are years apart from ours.
+pub(crate) const CLIENTS: Environment = Environment {
+    name: "clients",
+    requirements: "tests/requirements-clients.txt",
+    imports: "import katcp, aiokatcp",
+};
+
 /// Returns the environment's interpreter, made first if it is missing or the requirements changed.
 ///
 /// # Errors
 ///
 /// A text, if there is no python3 with pip, or a package cannot be had.
-pub(crate) fn environment(log: &Path) -> Result<PathBuf, String> {
-    let requirements = process::root().join("clients/python/requirements-test.txt");
+pub(crate) fn environment(kind: &Environment, log: &Path) -> Result<PathBuf, String> {
+    let requirements = process::root().join(kind.requirements);
     let wanted = fs::read_to_string(&requirements)
         .map_err(|error| format!("cannot read {}: {error}", requirements.display()))?;
-    let home = process::work_dir().join("python");
+    let home = process::work_dir().join(kind.name);
     let python = home.join("bin/python");
     let stamp = home.join("installed.txt");
-    if fs::read_to_string(&stamp).is_ok_and(|had| had == wanted) && runs(&python, log) {
+    if fs::read_to_string(&stamp).is_ok_and(|had| had == wanted) && runs(kind, &python, log) {
         return Ok(python);
     }
     // Debian's python3 has pip and venv in packages of their own; with the system's pip told to
@@ -33,6 +55,6 @@ pub(crate) fn environment(log: &Path) -> Result<PathBuf, String> {
 }
 
 /// Says whether the environment still works: the interpreter it points at may be gone.
-fn runs(python: &Path, log: &Path) -> bool {
-    process::run(Command::new(python).args(["-c", "import zmq, msgpack, pytest"]), log).is_ok()
+fn runs(kind: &Environment, python: &Path, log: &Path) -> bool {
+    process::run(Command::new(python).args(["-c", kind.imports]), log).is_ok()
 }

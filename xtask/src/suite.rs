@@ -54,27 +54,31 @@ fn lint_steps(steps: &mut Steps) {
 }
 
 fn test_steps(steps: &mut Steps) {
-    let mut python = None;
+    let mut pythons = None;
     steps.step("python packages", |log| {
-        python = Some(python::environment(log)?);
+        let ours = python::environment(&python::OURS, log)?;
+        pythons = Some((ours, python::environment(&python::CLIENTS, log)?));
         Ok(Counts::one())
     });
     let built = steps.step("release binaries", |log| passes(&mut build::release(), log));
     let ready = || {
         let missing = || "not run: the binaries or the Python packages are missing".to_owned();
-        python.as_ref().filter(|_| built).ok_or_else(missing)
+        pythons.as_ref().filter(|_| built).ok_or_else(missing)
     };
     steps.step("rust tests", |log| {
         let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
-        build::tell_binaries(&mut test).env("PROXIMITY_PYTHON", ready()?);
+        let (ours, clients) = ready()?;
+        build::tell_binaries(&mut test)
+            .env("PROXIMITY_PYTHON", ours)
+            .env("PROXIMITY_CLIENTS_PYTHON", clients);
         counted(test.args(["--lib", "--bins", "--tests", "--", "--show-output"]), log)
     });
     steps.step("doc tests", |log| {
         let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast", "--doc"]);
         counted(test.args(["--", "--show-output"]), log)
     });
-    steps.step("python lint", |log| python_lint(ready()?, log));
-    steps.step("python tests", |log| python_tests(ready()?, log));
+    steps.step("python lint", |log| python_lint(&ready()?.0, log));
+    steps.step("python tests", |log| python_tests(&ready()?.0, log));
 }
 
 /// A step that is one command.
@@ -138,7 +142,8 @@ fn counted(test: &mut Command, log: &Path) -> Outcome {
 
 fn python_lint(python: &Path, log: &Path) -> Outcome {
     let client = process::root().join("clients/python");
-    for args in [["-m", "ruff", "check", "."], ["-m", "mypy", "--no-error-summary", "src"]] {
+    let ruff: &[&str] = &["-m", "ruff", "check", ".", "../../tests/python"];
+    for args in [ruff, &["-m", "mypy", "--no-error-summary", "src"]] {
         process::run(Command::new(python).args(args).current_dir(&client), log)?;
     }
     Ok(Counts { passed: 2, ..Counts::default() })
