@@ -17,6 +17,9 @@ class Thing:
     def double(self, x: int) -> int:
         return 2 * x
 
+    def add(self, x: int, y: int) -> int:
+        return x + y
+
     def pid(self) -> int:
         return os.getpid()
 

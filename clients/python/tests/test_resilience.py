@@ -29,6 +29,8 @@ def fds() -> int:
 class Forks:
     """Talks to forks.py."""
 
+    name, method = "thing", "add"
+
     def __init__(self, url: str) -> None:
         self.url = url
         command = [sys.executable, str(HERE / "forks.py"), url]
@@ -42,7 +44,13 @@ class Forks:
         line = self.process.stdout.readline()
         assert line.startswith(word), line
 
-    def tell(self, word: str, answer: str) -> None:
+    def kill(self) -> None:
+        self._tell("kill", "killed")
+
+    def start(self) -> None:
+        self._tell("start", "listening")
+
+    def _tell(self, word: str, answer: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(word + "\n")
         self._expect(answer)
@@ -63,9 +71,9 @@ class Caller(threading.Thread):
 
     timeout_s = 0.5
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, call: Any) -> None:
         super().__init__()
-        self.proxy = proxy
+        self.call = call
         self.right = 0
         self.typed = 0
         self.wrong: list[str] = []
@@ -78,42 +86,43 @@ class Caller(threading.Thread):
             number += 1
             began = time.monotonic()
             try:
-                value = self.proxy.double(number)
+                value = self.call(number, number)
                 if value == 2 * number:
                     self.right += 1
                 else:
-                    self.wrong.append(f"double({number}) is {value!r}")
+                    self.wrong.append(f"{number} + {number} is {value!r}")
             except CallError:
                 self.typed += 1
             except BaseException as error:
-                self.wrong.append(f"double({number}) raised {error!r}")
+                self.wrong.append(f"{number} + {number} raised {error!r}")
             took = time.monotonic() - began
             self.longest = max(self.longest, took)
             if took > self.timeout_s + 0.1:
-                self.wrong.append(f"double({number}) took {took:.3f} s")
+                self.wrong.append(f"{number} + {number} took {took:.3f} s")
 
 
-def test_an_agent_killed_and_restarted_200_times_under_one_proxy(forks: Forks) -> None:
+def keep_calling(forks: Any, cycles: int) -> None:
+    """Kills and restarts what serves, under one proxy that two threads keep calling."""
     seed = random.randrange(1 << 32)
     rng = random.Random(seed)
-    with Proxy(forks.url, "thing", timeout=Caller.timeout_s) as proxy:
-        proxy.double(1)
-        callers = [Caller(proxy) for _ in range(2)]
+    with Proxy(forks.url, forks.name, timeout=Caller.timeout_s) as proxy:
+        getattr(proxy, forks.method)(1, 1)
+        callers = [Caller(getattr(proxy, forks.method)) for _ in range(2)]
         for caller in callers:
             caller.start()
         before = fds()
         try:
-            for cycle in range(200):
+            for cycle in range(cycles):
                 counts = [caller.right for caller in callers]
                 until(
                     lambda counts=counts: all(c.right > n for c, n in zip(callers, counts)),
                     f"calls succeed after restart {cycle}; seed {seed}",
                 )
-                forks.tell("kill", "killed")
+                forks.kill()
                 # Sometimes the callers meet the gap, sometimes they do not.
                 if rng.random() < 0.3:
                     time.sleep(rng.random() * 0.02)
-                forks.tell("start", "listening")
+                forks.start()
         finally:
             for caller in callers:
                 caller.done.set()
@@ -122,8 +131,12 @@ def test_an_agent_killed_and_restarted_200_times_under_one_proxy(forks: Forks) -
         after = fds()
     wrong = [line for caller in callers for line in caller.wrong]
     assert not wrong, f"seed {seed}: {wrong[:5]}"
-    assert sum(caller.right for caller in callers) >= 400
+    assert sum(caller.right for caller in callers) >= 2 * cycles
     assert after <= before + 4, "connections are not left behind"
+
+
+def test_a_server_killed_and_restarted_200_times_under_one_proxy(forks: Forks) -> None:
+    keep_calling(forks, 200)
 
 
 def test_a_proxy_may_be_used_from_many_threads(proxy: Proxy) -> None:

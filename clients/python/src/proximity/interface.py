@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import inspect
+import operator
+import sys
 from collections.abc import Callable
 from typing import Any, Union
 
@@ -115,5 +118,9 @@ def _annotation(kind: str | None) -> Any:
     kinds = [_TYPES.get(part, part) for part in str(kind).split("|")]
     if len(kinds) == 1:
         return kinds[0]
-    # The least that Python 3.9 has for int|None; of a kind that it does not know it keeps the text.
-    return kind if any(isinstance(part, str) for part in kinds) else Union[tuple(kinds)]
+    # Of a kind that it does not know, Python keeps the text.
+    if any(isinstance(part, str) for part in kinds):
+        return kind
+    if sys.version_info < (3, 10):
+        return Union[tuple(kinds)]
+    return functools.reduce(operator.or_, kinds)

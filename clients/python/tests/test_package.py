@@ -1,0 +1,198 @@
+"""The distribution: its style, its types, its wheel, and every Python there is."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+PROJECT = HERE.parent
+SOURCES = sorted((PROJECT / "src").rglob("*.py"))
+
+# What a new user does first, without this checkout in sight.
+FIRST_MINUTE = """
+import sys
+from proximity import Proxy, Server, broadcast
+import py_proximity
+
+class Foo:
+    def sub_two(self, x, y):
+        "Subtracts y from x."
+        return x - y
+
+server = Server("tcp://127.0.0.1:*")
+server.expose("foo", Foo())
+with server, Proxy(server.url, "foo") as foo:
+    assert foo.sub_two(5, 3) == 2
+    assert foo.call_async("sub_two", 5, 3).result() == 2
+    assert broadcast([foo]).sub_two(1, 1)[0].value == 0
+    with foo.batch() as batch:
+        call = batch.sub_two(9, 1)
+    assert call.result() == 8
+    try:
+        foo.sub_two(1, "x")
+    except TypeError as error:
+        assert "in sub_two" in error.remote_traceback
+    else:
+        raise AssertionError("no TypeError")
+print("fine", sys.version_info[:2])
+"""
+
+
+def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
+    )
+    assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
+    return result
+
+
+def test_ruff_has_nothing_to_say() -> None:
+    pytest.importorskip("ruff")
+    run(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=PROJECT)
+    run(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=PROJECT)
+
+
+def test_mypy_has_nothing_to_say(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    run(sys.executable, "-m", "mypy", "--cache-dir", tmp_path, cwd=PROJECT)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[path.stem for path in SOURCES])
+def test_the_syntax_is_of_python_3_9(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 9))
+
+
+def test_it_needs_pyzmq_and_msgpack_and_nothing_else() -> None:
+    script = """
+import sys
+import proximity, proximity.aio, proximity.many, proximity.server, py_proximity
+names = {name.partition(".")[0] for name in sys.modules}
+print(*sorted(names - set(sys.stdlib_module_names) - {"proximity", "py_proximity", "__main__"}))
+"""
+    if not hasattr(sys, "stdlib_module_names"):
+        pytest.skip("Python 3.9 does not know what is its own")
+    shown = run(sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {paths()!r}\n{script}")
+    extra = {
+        name for name in shown.stdout.split() if not name.startswith(("_cython", "cython_", "__"))
+    }
+    assert extra == {"msgpack", "zmq"}
+
+
+def paths() -> list[str]:
+    return [
+        str(PROJECT / "src"),
+        sysconfig.get_paths()["purelib"],
+        sysconfig.get_paths()["platlib"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def distribution(tmp_path_factory: Any) -> Path:
+    """Builds the sdist, and the wheel from what is in it."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("dist")
+    source = folder / "source"
+    shutil.copytree(
+        PROJECT, source, ignore=shutil.ignore_patterns("*.egg-info", "__pycache__", "build", "dist")
+    )
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source)
+    return folder
+
+
+def test_the_wheel_and_the_sdist_hold_what_they_should(distribution: Path) -> None:
+    (wheel,) = distribution.glob("proximity_client-*-py3-none-any.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(PROJECT / "src")) for path in SOURCES}
+    assert modules | {"proximity/py.typed"} <= names
+    assert not [name for name in names if "test" in name]
+    metadata = zipfile.ZipFile(wheel).read(
+        next(name for name in names if name.endswith("METADATA"))
+    )
+    for line in (
+        b"Name: proximity-client",
+        b"Requires-Python: >=3.9",
+        b"License-Expression: MIT OR",
+    ):
+        assert line in metadata
+    needs = [line for line in metadata.splitlines() if line.startswith(b"Requires-Dist")]
+    assert [need.split()[1].split(b">")[0] for need in needs] == [b"msgpack", b"pyzmq", b"numpy;"]
+    (sdist,) = distribution.glob("proximity_client-*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "src/py_proximity.py",
+        "src/proximity/py.typed",
+    } <= inside
+
+
+@pytest.mark.parametrize("kind", ["*.whl", "*.tar.gz"])
+def test_it_installs_and_works_where_the_checkout_is_not(
+    distribution: Path, tmp_path: Path, kind: str
+) -> None:
+    (package,) = distribution.glob(kind)
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    # What it needs comes from the environment of the tests, so that nothing is fetched.
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = tmp_path / "venv" / "lib" / version / "site-packages"
+    (site / "needs.pth").write_text(sysconfig.get_paths()["platlib"])
+    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools")  # it may be too old to build
+    run(python, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", package)
+    shown = run(python, "-c", FIRST_MINUTE, cwd=tmp_path)
+    assert shown.stdout.startswith("fine")
+    where = run(python, "-c", "import proximity; print(proximity.__file__)", cwd=tmp_path).stdout
+    assert where.startswith(str(tmp_path))
+
+
+def interpreter(minor: int) -> Path | None:
+    """Finds Python 3.`minor`, on the path or where pyenv keeps them."""
+    on_path = shutil.which(f"python3.{minor}")
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python3"))
+    script = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    for python in [*([Path(on_path)] if on_path else []), *kept]:
+        tried = subprocess.run([python, "-c", script], capture_output=True, check=False)
+        if tried.returncode == 0:
+            return python
+    return None
+
+
+@pytest.mark.parametrize("minor", [9, 10, 11, 12, 13, 14])
+def test_it_works_on_every_python_there_is(distribution: Path, tmp_path: Path, minor: int) -> None:
+    if minor == sys.version_info[1]:
+        pytest.skip(f"all the other tests run on Python 3.{minor}")
+    python = interpreter(minor)
+    if python is None:
+        pytest.skip(f"there is no Python 3.{minor} here: untested")
+    (wheel,) = distribution.glob("*.whl")
+    run(python, "-m", "venv", tmp_path / "venv")
+    inside = tmp_path / "venv" / "bin" / "python"
+    fetched = subprocess.run(
+        [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if fetched.returncode:
+        pytest.skip(f"pyzmq and msgpack cannot be had for it: {fetched.stderr.strip()[-200:]}")
+    shown = run(inside, "-W", "error::DeprecationWarning", "-c", FIRST_MINUTE, cwd=tmp_path)
+    assert shown.stdout.startswith("fine")
