@@ -1,0 +1,75 @@
+//! Reads and writes cost no heap allocation once the buffers have grown.
+//!
+//! Alone in its file: the count is of the whole process.
+
+// The exemption of tests in clippy.toml does not reach their helpers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod board;
+
+use board::Board;
+use proximity_drivers::fpga::Word;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use std::{
+    alloc::System,
+    io::{Read, Write},
+    net::TcpListener,
+    thread,
+};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const PIECE: usize = 65_536;
+
+/// A server that allocates nothing once it serves.
+fn serve() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let list = b"#listdev big 1048576:0\n#listdev small 4:0\n!listdev ok\n";
+    let small = b"!read ok \\0\\0\\0\x07\n";
+    // Half of it escapes.
+    let large = [&b"!read ok "[..], &b"\\0\x01".repeat(PIECE / 2), b"\n"].concat();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(b"#version x\n").unwrap();
+        let mut buffer = vec![0; 1 << 16];
+        let mut have = 0;
+        loop {
+            let Ok(count @ 1..) = stream.read(&mut buffer[have..]) else { return };
+            have += count;
+            while let Some(end) = buffer[..have].iter().position(|&byte| byte == b'\n') {
+                let line = &buffer[..end];
+                let reply: &[u8] = match line {
+                    [b'?', b'l', ..] => list,
+                    [b'?', b'w', ..] => b"!write ok\n",
+                    line if line.ends_with(b" 65536") => &large,
+                    _ => small,
+                };
+                stream.write_all(reply).unwrap();
+                buffer.copy_within(end + 1..have, 0);
+                have -= end + 1;
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn reads_and_writes_cost_no_allocation_in_steady_state() {
+    let mut board = Board::new("127.0.0.1", serve());
+    let mut round = |count: usize| {
+        for _ in 0..count {
+            board.call(|fpga, cx| fpga.read_int(cx, "small", 0)).unwrap();
+            board.call(|fpga, cx| fpga.write_int(cx, "small", Word(7), false, 0)).unwrap();
+            let len = board.call(|fpga, cx| fpga.read(cx, "big", 1 << 20, 0).map(<[u8]>::len));
+            assert_eq!(len.unwrap(), 1 << 20);
+        }
+    };
+    round(3);
+    let region = Region::new(ALLOCATOR);
+    round(20);
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0), "in 60 calls");
+}
