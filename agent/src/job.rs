@@ -4,7 +4,7 @@ use crate::transport::Peer;
 use proximity_proto::{
     call::{Call, Codec, ReplyTo},
     fault::{Executed, Fault, Reason},
-    object::Continuation,
+    object::{Continuation, Lost},
     reply,
 };
 use proximity_session::{PeerId, Uptime};
@@ -28,8 +28,8 @@ pub(crate) struct Job {
     pub(crate) max_frame: usize,
     /// How it goes on, if it waits.
     pub(crate) resume: Option<Continuation>,
-    /// What it said when it panicked.
-    pub(crate) panic: Option<String>,
+    /// How it ended, if its object did not outlive it.
+    pub(crate) lost: Option<Lost>,
 }
 
 impl Job {
@@ -44,7 +44,7 @@ impl Job {
             progress: false,
             max_frame: 0,
             resume: None,
-            panic: None,
+            lost: None,
         })
     }
 
@@ -152,7 +152,7 @@ impl Pool {
 
     /// Takes back a job that is over.
     pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
-        (job.peer, job.resume, job.panic) = (None, None, None);
+        (job.peer, job.resume, job.lost) = (None, None, None);
         for buffer in [&mut job.request, &mut job.reply] {
             buffer.clear();
             if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {

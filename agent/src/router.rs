@@ -130,6 +130,7 @@ impl Router {
     /// Serves until it is told to stop and nothing is left to be done.
     pub(crate) fn serve(&mut self, on_ready: &mut dyn FnMut(&[String])) {
         let bell = Arc::clone(self.control.bell());
+        self.obey(on_ready);
         while !self.drained {
             if bell.was_rung() {
                 self.read_reports();
@@ -185,13 +186,9 @@ impl Router {
                 log::error!("cannot wait for objects: {error}");
             }
         }
-        // The bell stays rung for serve(), which has orders to look at.
+        // It may have been rung for an order too: serve() begins with a look at those.
+        bell.was_rung();
         self.read_reports();
-        if bell.was_rung() {
-            self.read_reports();
-            bell.ring();
-        }
-        self.perform_all();
     }
 
     /// Does what is due by the clock; returns how long there is nothing more.
@@ -323,7 +320,7 @@ impl Router {
                 let surroundings =
                     Surroundings { clock, cancel: &entry.worker.cancel, mailbox: None };
                 let end = worker::run(&mut *object, table, &mut job, deadline, &surroundings);
-                self.ran(slot, Some(object), job, end);
+                self.ran(slot, object, job, end);
             }
         }
     }

@@ -12,7 +12,7 @@ use proximity_proto::{
     Context, Fault, Object, Principal,
     call::{Call, Op, ReplyTo},
     fault::Executed,
-    object::{Flow, Host},
+    object::{Flow, Host, Lost},
     reply,
 };
 use proximity_session::Uptime;
@@ -45,8 +45,8 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// An object was opened, or could not be.
     Opened { slot: Slot, outcome: Result<(Box<dyn Object>, Arc<Table>), Fault> },
-    /// A call gave the object back; with none it panicked, and the object is closed.
-    Ran { slot: Slot, object: Option<Box<dyn Object>>, job: Box<Job>, end: End },
+    /// A call gave the object back.
+    Ran { slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End },
     /// A call tells how far it is.
     Progress { peer: Arc<Peer>, message: Vec<u8> },
     /// The object is closed and the thread has ended.
@@ -62,8 +62,8 @@ pub(crate) enum End {
     Lapsed,
     /// It goes on at a time.
     Waiting(Uptime),
-    /// It panicked.
-    Panicked,
+    /// It panicked, or its object broke under it: [`Job::lost`] tells.
+    Lost,
 }
 
 /// The workers' way back to the router.
@@ -159,12 +159,6 @@ impl Desk {
                         mailbox: Some(&self.mailbox),
                     };
                     let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
-                    let object = if end == End::Panicked {
-                        self.close(Some(object));
-                        None
-                    } else {
-                        Some(object)
-                    };
                     self.mailbox.post(Report::Ran { slot, object, job, end });
                 }
                 Some(Order::Stop(object)) => {
@@ -221,19 +215,25 @@ pub(crate) fn run(
     }
     let caught = catch_unwind(AssertUnwindSafe(|| enter(object, table, job, surroundings)));
     let outcome = caught.unwrap_or_else(|panic| {
-        job.panic = Some(what_it_said(&*panic));
-        Ok(None)
+        let (object, method, said) = (job.object(), job.method(), what_it_said(&*panic));
+        let message = format!("object '{object}' panicked in {method}(): {said}");
+        let fault = Fault::runtime_error(message)
+            .hint("this is a fault of its driver; the object is opened anew");
+        Ok(Flow::Lost(Lost { fault, executed: Executed::Unknown, reason: None }))
     });
     match outcome {
-        Ok(Some(Flow::Done)) => {
+        Ok(Flow::Done) => {
             job.finish();
             End::Done
         }
-        Ok(Some(Flow::Later(later))) => {
+        Ok(Flow::Later(later)) => {
             job.resume = Some(later.run);
             End::Waiting(later.at)
         }
-        Ok(None) => End::Panicked,
+        Ok(Flow::Lost(lost)) => {
+            job.lost = Some(lost);
+            End::Lost
+        }
         Err(fault) => {
             job.fail(&fault, Executed::Yes, None);
             End::Done
@@ -247,7 +247,7 @@ fn enter(
     table: &Table,
     job: &mut Job,
     surroundings: &Surroundings<'_>,
-) -> Result<Option<Flow>, Fault> {
+) -> Result<Flow, Fault> {
     const NOBODY: &Principal = &Principal::local();
     let principal = job.peer.as_ref().map_or(NOBODY, |peer| &peer.principal);
     let host =
@@ -256,11 +256,11 @@ fn enter(
     let out = &mut job.reply;
     reply::begin(out, &job.to);
     if let Some(rest) = job.resume.take() {
-        return rest(object, &cx, out).map(Some);
+        return rest(object, &cx, out);
     }
     // Read a second time, for what is borrowed from the request cannot travel with it.
     let call = Call::parse(&job.request, &UNLIMITED).map_err(|bad| bad.fault)?;
-    let flow = match call.op {
+    match call.op {
         Op::Get => object.get(table.attribute(call.proc)?, &cx, out),
         Op::Set => {
             let attribute = table.attribute(call.proc)?;
@@ -275,8 +275,7 @@ fn enter(
             object.set(attribute, value, &cx, out)
         }
         _ => object.call(table.method(call.proc)?, call.args, &cx, out),
-    };
-    flow.map(Some)
+    }
 }
 
 /// What a driver sees of its caller.

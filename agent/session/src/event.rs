@@ -99,12 +99,14 @@ pub enum Event<J> {
         /// When.
         until: Uptime,
     },
-    /// The call in hand panicked: the object is no longer to be trusted.
+    /// The call in hand panicked, or its object broke under it: the object is no longer to be trusted.
     Panicked {
         /// Whose call.
         object: ObjectId,
         /// Without a reply.
         job: J,
+        /// Whether the call has run; after a panic nobody knows.
+        executed: Executed,
     },
     /// The object was reopened after a panic, or could not be.
     Reopened {
@@ -249,7 +251,7 @@ pub enum Refusal {
     Draining,
     /// The object was taken out of the configuration.
     Removed,
-    /// The call panicked.
+    /// The call panicked, or its object broke under it.
     Panicked,
     /// A call before it panicked, and the object could not be opened again; or the call was waiting
     /// when that happened.

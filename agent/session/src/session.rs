@@ -123,7 +123,9 @@ impl<J: Job> Session<J> {
                 self.advance(now, object, out);
             }
             Event::Waiting { object, job, until } => self.give_back(now, object, job, until, out),
-            Event::Panicked { object, job } => self.panicked(now, object, job, out),
+            Event::Panicked { object, job, executed } => {
+                self.panicked(now, object, job, executed, out);
+            }
             Event::Reopened { object, ok } => self.reopened(now, object, ok, out),
             Event::Cancel { id, job } => self.cancel(now, id, job, out),
             Event::PeerGone { peer } => self.peer_gone(peer, out),
@@ -289,9 +291,16 @@ impl<J: Job> Session<J> {
         self.advance(now, object, out);
     }
 
-    fn panicked(&mut self, now: Uptime, object: ObjectId, job: J, out: &mut Vec<Action<J>>) {
+    fn panicked(
+        &mut self,
+        now: Uptime,
+        object: ObjectId,
+        job: J,
+        executed: Executed,
+        out: &mut Vec<Action<J>>,
+    ) {
         let Some(call) = self.free(object) else { return self.stray(job, out) };
-        self.ledger.refuse(now, &call, job, Refusal::Panicked, Executed::Unknown, out);
+        self.ledger.refuse(now, &call, job, Refusal::Panicked, executed, out);
         let draining = self.draining;
         let Some(entry) = self.objects.get_mut(object.index()) else { return };
         // What waits goes on with an object that it has begun with, or not at all.

@@ -2,7 +2,7 @@
 
 mod rig;
 
-use proximity_session::{Effect, Event, ObjectOptions, PeerId, Request};
+use proximity_session::{Effect, Event, Executed, ObjectOptions, PeerId, Request};
 use rig::{EPOCH, Rig, id, ms, named, read, write};
 
 #[test]
@@ -172,6 +172,15 @@ fn a_panic_ends_its_call_and_has_the_object_reopened_before_the_next() {
     assert!(rig.call(board, "c").is_empty());
     assert_eq!(rig.on(Event::Reopened { object: board, ok: true }), ["start b"]);
     assert_eq!(rig.done(board), ["reply b", "start c"]);
+}
+
+#[test]
+fn an_object_found_broken_before_its_call_is_reopened_and_the_call_has_not_run() {
+    let (mut rig, board) = Rig::new(32);
+    rig.call(board, "a");
+    rig.call(board, "b");
+    assert_eq!(rig.broke(board, Executed::No), ["refuse a Panicked", "reopen"]);
+    assert_eq!(rig.on(Event::Reopened { object: board, ok: true }), ["start b"]);
 }
 
 #[test]

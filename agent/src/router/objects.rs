@@ -7,7 +7,7 @@ use crate::{
     table::Table,
     worker::{End, Order, Slot, Worker},
 };
-use proximity_proto::{Fault, Object};
+use proximity_proto::{Fault, Object, fault::Executed};
 use proximity_session::{Event, ObjectId, ObjectOptions, Uptime};
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ pub(super) enum State {
     Idle(Box<dyn Object>),
     /// With its worker, or in the router's hands, for a call.
     Busy,
-    /// It panicked; what is left of it, if the worker has not closed that.
+    /// It panicked, or broke; what is left of it, until its worker gets that to close it.
     Broken(Option<Box<dyn Object>>),
     /// It could not be opened.
     Away {
@@ -183,24 +183,21 @@ impl Router {
     }
 
     /// A call gave its object back.
-    pub(super) fn ran(
-        &mut self,
-        slot: Slot,
-        object: Option<Box<dyn Object>>,
-        job: Box<Job>,
-        end: End,
-    ) {
+    pub(super) fn ran(&mut self, slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End) {
         let Some(entry) = self.entry_mut(slot) else { return self.pool.give_back(job) };
-        entry.state = match object {
-            Some(object) if end != End::Panicked => State::Idle(object),
-            remains => State::Broken(remains),
+        entry.state = match end {
+            End::Lost => State::Broken(Some(object)),
+            _ => State::Idle(object),
         };
         let Some(object) = entry.id else { return self.pool.give_back(job) };
         self.feed(match end {
             End::Done => Event::Done { object, job },
             End::Lapsed => Event::Lapsed { object, job },
             End::Waiting(until) => Event::Waiting { object, job, until },
-            End::Panicked => Event::Panicked { object, job },
+            End::Lost => {
+                let executed = job.lost.as_ref().map_or(Executed::Unknown, |lost| lost.executed);
+                Event::Panicked { object, job, executed }
+            }
         });
     }
 

@@ -37,12 +37,14 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
                 .unknown(object),
             Some(Reason::Removed),
         ),
-        Refusal::Panicked => {
-            let said = job.panic.as_deref().unwrap_or("(no message)");
-            let fault =
-                Fault::runtime_error(format!("object '{object}' panicked in {method}(): {said}"));
-            (fault.hint("this is a fault of its driver; the object is opened anew"), None)
-        }
+        Refusal::Panicked => match &job.lost {
+            Some(lost) => (lost.fault.clone(), lost.reason),
+            // A copy of the call, which does not know how the call itself ended.
+            None => (
+                Fault::runtime_error(format!("object '{object}' broke in {method}()")),
+                Some(Reason::Failed),
+            ),
+        },
         Refusal::Failed => (not_open(object, away), Some(Reason::Failed)),
         Refusal::Locked { holder, expires_in } => {
             let seconds = expires_in.as_secs_f64();

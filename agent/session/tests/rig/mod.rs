@@ -126,8 +126,12 @@ impl Rig {
     }
 
     pub(crate) fn panicked(&mut self, object: ObjectId) -> Vec<String> {
+        self.broke(object, Executed::Unknown)
+    }
+
+    pub(crate) fn broke(&mut self, object: ObjectId, executed: Executed) -> Vec<String> {
         let job = self.running.remove(&object).expect("a call is in hand");
-        self.on(Event::Panicked { object, job })
+        self.on(Event::Panicked { object, job, executed })
     }
 
     pub(crate) fn cancel(&mut self, seq: u64) -> Vec<String> {

@@ -9,8 +9,8 @@ use crate::{
     world::{Happening, MS, Time, World},
 };
 use proximity_session::{
-    Action, CallId, Effect, Event, Job, LeaseToken, ObjectId, ObjectOptions, PeerId, Place,
-    Request, Session, Uptime,
+    Action, CallId, Effect, Event, Executed, Job, LeaseToken, ObjectId, ObjectOptions, PeerId,
+    Place, Request, Session, Uptime,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -400,7 +400,7 @@ impl World {
 
     fn worker_ends(&mut self, object: ObjectId, mut job: Work) {
         if self.rng.chance(10) {
-            return self.feed(Event::Panicked { object, job });
+            return self.feed(Event::Panicked { object, job, executed: Executed::Unknown });
         }
         if job.sent.is_some_and(|sent| sent.op.waits_after(job.part)) {
             job.part += 1;
