@@ -1,42 +1,79 @@
-//! The commands, a file each.
+//! The commands, one a file.
 
-pub(crate) mod attribute;
 pub(crate) mod call;
+mod complete;
 pub(crate) mod describe;
-pub(crate) mod gateware;
+pub(crate) mod get;
 pub(crate) mod list;
+pub(crate) mod set;
 pub(crate) mod shell;
 
-use crate::failure::Failure;
-use proximity_client::Client;
+use crate::{
+    failure::Failure, interrupt, interrupt::Interrupt, output::Output, show, target::Target,
+};
+use proximity_client::{Client, Error, Reply};
+use proximity_proto::json;
 
-/// The object and the method or attribute that `target` names; no member where it names an object.
-///
-/// Names of objects may have dots, so the longest one that the agent has is taken.
-fn split(client: &Client, target: &str) -> Result<(String, Option<String>), Failure> {
-    let member_of = |name: &str| match target.strip_prefix(name)? {
-        "" => Some(None),
-        rest => rest.strip_prefix('.').map(|member| Some(member.to_owned())),
-    };
-    let names = client.list()?;
-    let known = names
-        .into_iter()
-        .filter_map(|name| member_of(&name).map(|member| (name, member)))
-        .max_by_key(|(name, _)| name.len());
-    Ok(known.unwrap_or_else(|| match target.rsplit_once('.') {
-        // There is no such object: the agent says so better than we could.
-        Some((name, member)) => (name.to_owned(), Some(member.to_owned())),
-        None => (target.to_owned(), None),
-    }))
+/// What every command works with.
+pub(crate) struct App<'a> {
+    pub(crate) client: Client,
+    pub(crate) output: &'a Output,
 }
 
-/// As [`split`], where a member is needed.
-fn member(client: &Client, target: &str, what: &str) -> Result<(String, String), Failure> {
-    match split(client, target)? {
-        (object, Some(member)) => Ok((object, member)),
-        (object, None) => Err(Failure::usage(
-            format!("'{target}' names an object; give OBJECT.{}", what.to_uppercase()),
-            Some(format!("proximity describe {object} lists what it has")),
-        )),
+impl App<'_> {
+    /// Splits `OBJECT.MEMBER` with the agent's knowledge of its objects.
+    fn target<'t>(&self, word: &'t str) -> Result<Target<'t>, Failure> {
+        Ok(Target::split(word, &self.client.list()?))
     }
+
+    /// As [`App::target`], for a word that must name a method or an attribute.
+    fn member<'t>(&self, word: &'t str, what: &str) -> Result<(&'t str, &'t str), Failure> {
+        let Target { object, member } = self.target(word)?;
+        let member = member.filter(|member| !member.is_empty()).ok_or_else(|| {
+            let hint = format!("`proximity list {object}` tells what there is");
+            Failure::usage(format!("'{word}' names no {what}; write OBJECT.{what}"), hint)
+        })?;
+        Ok((object, member))
+    }
+
+    /// Prints a result.
+    fn print(&self, reply: &Reply) -> Result<(), Failure> {
+        if self.output.json {
+            self.output.line(json::value(reply.value()).to_string())?;
+        } else {
+            for line in show::result(reply.value()) {
+                self.output.line(line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints the bytes of a result as they are.
+    fn print_raw(&self, reply: &Reply) -> Result<(), Failure> {
+        let bytes = reply.value().as_bytes().ok_or_else(|| {
+            let kind = reply.value().kind();
+            Failure::usage(format!("the result is no bytes but {kind}"), "leave --raw away")
+        })?;
+        Ok(self.output.raw(bytes)?)
+    }
+
+    /// Runs a call that Ctrl-C ends.
+    fn interruptible(
+        &self,
+        interrupt: &Interrupt,
+        call: impl FnOnce(proximity_client::CallOptions<'_>) -> Result<Reply, Error>,
+    ) -> Result<Reply, Failure> {
+        interrupt.guard(self, call).map_err(|error| {
+            if interrupt::was_interrupted(&error) {
+                Failure::Interrupted(error)
+            } else {
+                error.into()
+            }
+        })
+    }
+}
+
+/// The first line of a documentation.
+fn summary(doc: &str) -> &str {
+    doc.lines().next().unwrap_or_default()
 }

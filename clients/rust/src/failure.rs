@@ -1,97 +1,69 @@
-//! How the command ends when something went wrong: one line of fact, what lies behind it, a hint.
+//! How a command can fail, and with what exit status.
 
 use proximity_client::{AddressError, CallError, Error};
-use serde_json::json;
-use std::{io, process::ExitCode};
+use std::io;
 
-/// Why a command did not do what it was asked for.
-#[derive(Debug)]
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The call ended with something else than its value.
-    Call(Error),
-    /// The command makes no sense as it was written.
-    Usage { message: String, hint: Option<String> },
-    /// The output could not be written, or a file not be read.
-    Io { message: String, error: io::Error },
+    /// A call did not give its value.
+    #[error(transparent)]
+    Call(#[from] Error),
+    /// What was asked for makes no sense.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong with it.
+        message: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The result could not be written.
+    #[error("cannot write the result: {0}")]
+    Output(#[from] io::Error),
+    /// Told already; only the exit status is left.
+    #[error("status {0}")]
+    Told(u8),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted(#[source] Error),
 }
 
 impl Failure {
-    pub(crate) fn usage(message: impl Into<String>, hint: Option<String>) -> Self {
-        Failure::Usage { message: message.into(), hint }
+    /// A mistake in the command line.
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Failure::Usage { message: message.into(), hint: hint.into() }
     }
 
-    pub(crate) fn file(path: &std::path::Path, error: io::Error) -> Self {
-        Failure::Io { message: format!("cannot read {}", path.display()), error }
+    /// Whether nobody reads what is written any more.
+    fn is_closed_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// The status that docs/wire.md gives to each outcome.
-    fn status(&self) -> u8 {
+    /// Whether there is nothing more to say.
+    pub(crate) fn is_told(&self) -> bool {
+        matches!(self, Failure::Told(_)) || self.is_closed_pipe()
+    }
+
+    /// The status with which the command ends.
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Call(Error::Call(CallError::NotExecuted { .. })) => 3,
-            Failure::Call(Error::Call(CallError::NotSent { .. })) => 4,
-            Failure::Call(Error::Call(CallError::OutcomeUnknown { .. })) => 5,
-            Failure::Call(_) | Failure::Io { .. } => 1,
+            Failure::Call(Error::Call(error)) => match error {
+                CallError::NotExecuted { .. } => 3,
+                CallError::NotSent { .. } => 4,
+                CallError::OutcomeUnknown { .. } => 5,
+            },
             Failure::Usage { .. } => 2,
+            Failure::Told(code) => *code,
+            // As a shell has it for a program that SIGINT ended.
+            Failure::Interrupted(_) => 130,
+            Failure::Output(_) if self.is_closed_pipe() => 0,
+            Failure::Call(_) | Failure::Output(_) => 1,
         }
-    }
-
-    /// The lines for a person.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let (fact, detail, hint) = match self {
-            Failure::Call(error) => (
-                format!("{}: {}", error.class(), error.message()),
-                error.detail().to_vec(),
-                error.hint().map(str::to_owned),
-            ),
-            Failure::Usage { message, hint } => {
-                (format!("proximity: {message}"), Vec::new(), hint.clone())
-            }
-            Failure::Io { message, error } => {
-                (format!("proximity: {message}: {error}"), Vec::new(), None)
-            }
-        };
-        let detail = detail.into_iter().map(|line| format!("  {line}"));
-        let hint = hint.into_iter().map(|hint| format!("hint: {hint}"));
-        std::iter::once(fact).chain(detail).chain(hint).collect()
-    }
-
-    /// Tells it on standard error, and gives the exit status.
-    #[allow(clippy::print_stderr, reason = "errors of a command go there")]
-    pub(crate) fn tell(&self, json: bool) -> ExitCode {
-        // Whoever closed our output has seen enough.
-        if matches!(self, Failure::Io { error, .. } if error.kind() == io::ErrorKind::BrokenPipe) {
-            return ExitCode::SUCCESS;
-        }
-        let text = match self {
-            Failure::Call(error) if json => json!({"error": {
-                "class": error.class(),
-                "message": error.message(),
-                "detail": error.detail(),
-                "hint": error.hint(),
-                "executed": error.executed().as_str(),
-            }})
-            .to_string(),
-            _ => self.lines().join("\n"),
-        };
-        eprintln!("{text}");
-        self.status().into()
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Call(error)
     }
 }
 
 impl From<AddressError> for Failure {
     fn from(error: AddressError) -> Self {
-        Failure::usage(error.to_string(), Some(format!("an address is {}", error.hint())))
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Io { message: "cannot write the output".to_owned(), error }
+        Failure::usage(error.to_string(), format!("write {}", error.hint()))
     }
 }

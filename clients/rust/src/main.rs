@@ -1,106 +1,106 @@
-//! The command `proximity`: what an agent has, from a shell.
+//! The `proximity` command: calls the objects of an agent from a shell.
 
+mod argument;
 mod cmd;
 mod failure;
+mod interrupt;
+mod output;
 mod show;
+mod target;
 mod words;
 
 use clap::{Parser, Subcommand};
+use cmd::App;
 use failure::Failure;
+use output::Output;
 use proximity_client::{Client, DEFAULT_ADDRESS};
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-/// Discovers, documents and calls the objects of a Proximity agent.
+/// Calls the objects that a Proximity agent exposes.
 #[derive(Parser)]
-#[command(name = "proximity", version, after_help = EXAMPLES, max_term_width = 100)]
-struct Command {
-    /// The agent: `HOST`, `HOST:PORT`, `tcp://HOST:PORT` or `ipc:///PATH`.
-    #[arg(short, long, global = true, env = "PROXIMITY_AGENT", default_value = DEFAULT_ADDRESS)]
-    agent: String,
+#[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[arg(short, long, global = true, value_name = "ADDRESS", help = AGENT)]
+    agent: Option<String>,
 
-    /// How long a call may take, in seconds.
-    #[arg(short, long, global = true, default_value_t = 10.0, value_parser = seconds)]
-    timeout: f64,
+    /// Seconds that a call may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
 
-    /// Prints JSON, for programs; bytes are {"__bytes__": "base64"}.
+    /// Print JSON, for programs; errors too
     #[arg(long, global = true)]
     json: bool,
 
     #[command(subcommand)]
-    what: What,
+    command: Command,
 }
 
-#[derive(Subcommand)]
-enum What {
-    /// Lists the agent's objects.
-    List,
-    /// Tells what an object, or one method of it, is and does.
-    Describe {
-        /// OBJECT or OBJECT.METHOD
-        target: String,
-    },
-    /// Calls a method.
-    Call(cmd::call::Call),
-    /// Reads an attribute.
-    Get {
-        /// OBJECT.ATTRIBUTE
-        target: String,
-    },
-    /// Sets an attribute.
-    Set {
-        /// OBJECT.ATTRIBUTE
-        target: String,
-        /// The new value
-        #[arg(allow_hyphen_values = true)]
-        value: String,
-    },
-    /// Opens a prompt: completion with Tab, documentation with `?`, history.
-    Shell,
-    /// Prints what is in a gateware file (.fpg or .bof, also gzipped). Needs no agent.
-    Gateware {
-        /// The file
-        file: PathBuf,
-    },
-}
+const AGENT: &str = "Where the agent is: HOST, HOST:PORT, tcp://HOST:PORT or ipc:///PATH \
+    [default: $PROXIMITY_AGENT, else tcp://127.0.0.1:5555]";
 
 const EXAMPLES: &str = "\
 Examples:
-  proximity -a control-host list
-  proximity describe srbs.read
+  proximity list                                      the agent's objects
+  proximity list srbs                                 what one of them can do
+  proximity describe srbs.read                        one method's documentation
   proximity call srbs.write_int sys_scratchpad 0xcafe
-  proximity call srbs.read sys_scratchpad 4 offset=0
-  proximity --json call srbs.listdev
+  proximity call srbs.read big_bram 4096 --raw > big_bram.bin
+  proximity -a colossus shell                         a prompt with completion and history
 
-Exit status: 0 done, 1 the object's own error, 2 wrong usage, 3 not executed, 4 not sent,
-5 the outcome is not known.";
+Exit status: 0 well; 1 the object's own error; 2 wrong usage; 3 not executed; 4 not sent;
+5 not known whether executed.";
+
+#[derive(Subcommand)]
+enum Command {
+    List(cmd::list::List),
+    Describe(cmd::describe::Describe),
+    Call(cmd::call::Call),
+    Get(cmd::get::Get),
+    Set(cmd::set::Set),
+    Shell(cmd::shell::Shell),
+}
 
 fn main() -> ExitCode {
-    match run(Command::parse()) {
+    env_logger::init();
+    let cli = Cli::parse();
+    let output = Output::new(cli.json);
+    match run(cli, &output).and_then(|()| Ok(output.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err((failure, json)) => failure.tell(json),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit_code())
+        }
     }
 }
 
-fn run(command: Command) -> Result<(), (Failure, bool)> {
-    let json = command.json;
-    let fail = |failure| (failure, json);
-    let client = Client::new(&command.agent).map_err(|error| fail(error.into()))?;
-    let client = client.with_timeout(Duration::from_secs_f64(command.timeout));
-    match command.what {
-        What::List => cmd::list::run(&client, json),
-        What::Describe { target } => cmd::describe::run(&client, &target, json),
-        What::Call(call) => cmd::call::run(&client, &call, json),
-        What::Get { target } => cmd::attribute::get(&client, &target, json),
-        What::Set { target, value } => cmd::attribute::set(&client, &target, &value),
-        What::Shell => cmd::shell::run(&client, json),
-        What::Gateware { file } => cmd::gateware::run(&file, json),
+fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
+    let named = || std::env::var("PROXIMITY_AGENT").ok().filter(|address| !address.is_empty());
+    let address = cli.agent.or_else(named).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+    let client = Client::new(&address)?.with_timeout(cli.timeout);
+    let app = App { client, output };
+    match cli.command {
+        Command::List(list) => list.run(&app),
+        Command::Describe(describe) => describe.run(&app),
+        Command::Call(call) => call.run(&app),
+        Command::Get(get) => get.run(&app),
+        Command::Set(set) => set.run(&app),
+        Command::Shell(shell) => shell.run(&app),
     }
-    .map_err(fail)
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (0.001..=86_400.0).contains(seconds))
-        .ok_or_else(|| "a timeout is 0.001 to 86400 seconds".to_owned())
+/// A time as an option has it.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
+    if !(0.001..=1e6).contains(&seconds) {
+        return Err("a timeout is 0.001 to 1000000 seconds".into());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_sound() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

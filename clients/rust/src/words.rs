@@ -1,193 +1,80 @@
-//! Arguments as people write them in a shell: from words to values.
+//! A line of the shell, split into words.
 //!
-//! What a word means depends on what the parameter takes: `5` for a `str` is the text, for an `int` the
-//! number. Where that is not known, numbers are numbers and everything else is text.
+//! Words are parted by blanks outside of quotes and brackets. They keep their quotes: `"5"` is text
+//! where `5` is a number, see [`crate::argument`].
 
-use crate::failure::Failure;
-use proximity_client::{Arguments, MethodDescription, ToReply, Value};
-use proximity_proto::{arg::Type, json, limits::Limits, reply};
-use std::path::Path;
-
-/// A value, in MessagePack.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Word(Vec<u8>);
-
-impl ToReply for Word {
-    fn to_reply(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    fn ty() -> Type {
-        Type::named("any")
-    }
-}
-
-impl Word {
-    fn of<T: ToReply + ?Sized>(value: &T) -> Self {
-        let mut bytes = Vec::new();
-        value.to_reply(&mut bytes);
-        Self(bytes)
-    }
-
-    /// The value that `text` means where `ty` is taken.
-    pub(crate) fn read(text: &str, ty: &str) -> Result<Self, Failure> {
-        let takes = |name: &str| ty.split('|').any(|one| one == name);
-        if let Some(quoted) = unquoted(text) {
-            return Ok(Self::of(quoted));
-        }
-        if (takes("None") || takes("any")) && matches!(text, "None" | "none" | "null") {
-            return Ok(Self::of(&()));
-        }
-        // Names of registers and files are text, whatever they look like.
-        if takes("str") && !takes("int") && !takes("float") && !takes("bytes") {
-            return Ok(Self::of(text));
-        }
-        if let Some(path) = text.strip_prefix('@') {
-            let path = Path::new(path);
-            let bytes = std::fs::read(path).map_err(|error| Failure::file(path, error))?;
-            return Ok(Self::of(bytes.as_slice()));
-        }
-        if takes("bytes") && !takes("any") {
-            return Ok(Self::of(text.as_bytes()));
-        }
-        match text {
-            "true" | "True" => return Ok(Self::of(&true)),
-            "false" | "False" => return Ok(Self::of(&false)),
+/// Splits `line` at `separator`s that stand outside of quotes and brackets.
+fn split(line: &str, is_separator: impl Fn(char) -> bool) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut depth, mut quote, mut escaped) = (0, 0usize, None, false);
+    for (at, letter) in line.char_indices() {
+        match (quote, letter) {
+            _ if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(mark), _) if mark == letter => quote = None,
+            (None, '"' | '\'') => quote = Some(letter),
+            (None, '[' | '{' | '(') => depth += 1,
+            (None, ']' | '}' | ')') => depth = depth.saturating_sub(1),
+            (None, _) if depth == 0 && is_separator(letter) => {
+                parts.push(&line[start..at]);
+                start = at + letter.len_utf8();
+            }
             _ => {}
         }
-        if text.starts_with(['[', '{']) {
-            let mut bytes = Vec::new();
-            json::to_messagepack(text.as_bytes(), &Limits::default(), &mut bytes)
-                .map_err(|error| Failure::usage(format!("'{text}': {error}"), None))?;
-            // The JSON reader writes long forms; on the wire goes the usual one.
-            let mut usual = Vec::new();
-            reply::value(&mut usual, Value::first(&bytes).unwrap_or(Value::Nil));
-            return Ok(Self(usual));
-        }
-        Ok(number(text).unwrap_or_else(|| Self::of(text)))
     }
+    parts.push(&line[start..]);
+    parts
 }
 
-/// All arguments of a call. `name=value` goes by name where the method has such a parameter.
-pub(crate) fn arguments(
-    words: &[String],
-    method: Option<&MethodDescription>,
-) -> Result<Arguments, Failure> {
-    let params = method.map_or(&[][..], |method| &method.params);
-    let collects = |kind: &str| params.iter().any(|param| param.kind == kind);
-    let mut plain = params.iter().filter(|param| param.kind == "positional");
-    let mut arguments = Arguments::default();
-    for word in words {
-        let named = word.split_once('=').and_then(|(name, value)| {
-            let known = params.iter().find(|p| p.name == name && p.kind == "positional");
-            let taken = known.is_some() || (collects("kwargs") && is_name(name));
-            taken.then(|| (name, value, known.map_or("any", |param| param.ty.as_str())))
-        });
-        if let Some((name, value, ty)) = named {
-            arguments.push_named(name, &Word::read(value, ty)?);
-        } else {
-            let ty = plain.next().map_or("any", |param| param.ty.as_str());
-            arguments.push(&Word::read(word, ty)?);
-        }
-    }
-    Ok(arguments)
+/// The words of `line`.
+pub(crate) fn words(line: &str) -> Vec<&str> {
+    let mut words = split(line, char::is_whitespace);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
-fn is_name(text: &str) -> bool {
-    let mut chars = text.chars();
-    chars.next().is_some_and(|first| first.is_alphabetic() || first == '_')
-        && chars.all(|char| char.is_alphanumeric() || char == '_')
-}
-
-fn unquoted(text: &str) -> Option<&str> {
-    ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
-}
-
-/// A number: decimal, or with 0x, 0o or 0b before it; underscores may part its digits.
-fn number(text: &str) -> Option<Word> {
-    let plain = text.replace('_', "");
-    let (negative, digits) = match plain.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, plain.strip_prefix('+').unwrap_or(&plain)),
-    };
-    if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
-        return match plain.as_str() {
-            "nan" => Some(Word::of(&f64::NAN)),
-            "inf" | "+inf" => Some(Word::of(&f64::INFINITY)),
-            "-inf" => Some(Word::of(&f64::NEG_INFINITY)),
-            _ => None,
-        };
+/// The first word of `line`, and the words that are its arguments: `foo.add 2 3` or `foo.add(2, 3)`.
+pub(crate) fn command(line: &str) -> (&str, Vec<&str>) {
+    let line = line.trim();
+    if let Some((name, rest)) = line.split_once('(')
+        && let Some(inside) = rest.strip_suffix(')')
+        && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+    {
+        let mut arguments: Vec<&str> =
+            split(inside, |c| c == ',').iter().map(|a| a.trim()).collect();
+        arguments.retain(|argument| !argument.is_empty());
+        return (name, arguments);
     }
-    let prefix = digits.get(..2).map(str::to_ascii_lowercase);
-    let radix = match prefix.as_deref() {
-        Some("0x") => 16,
-        Some("0o") => 8,
-        Some("0b") => 2,
-        _ => 10,
-    };
-    let digits = if radix == 10 { digits } else { digits.get(2..)? };
-    if let Ok(number) = u64::from_str_radix(digits, radix) {
-        return if negative {
-            i64::try_from(-i128::from(number)).ok().map(|number| Word::of(&number))
-        } else {
-            Some(Word::of(&number))
-        };
+    let mut words = words(line);
+    if words.is_empty() {
+        return ("", words);
     }
-    (radix == 10).then(|| plain.parse::<f64>().ok().map(|number| Word::of(&number)))?
+    let first = words.remove(0);
+    (first, words)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str, ty: &str) -> String {
-        let word = Word::read(text, ty).unwrap();
-        format!("{:?}", Value::first(&word.0).unwrap())
+    #[test]
+    fn blanks_part_words_but_not_in_quotes_and_brackets() {
+        assert_eq!(
+            words(r#"  a  "b c" 'd e' [1, 2] {"k": [3]}  "#),
+            ["a", r#""b c""#, "'d e'", "[1, 2]", r#"{"k": [3]}"#]
+        );
+        assert_eq!(words(r#"x="a \" b" y"#), [r#"x="a \" b""#, "y"]);
+        assert_eq!(words("unclosed 'quote is one"), ["unclosed", "'quote is one"]);
+        assert!(words(" ").is_empty());
     }
 
     #[test]
-    fn a_word_means_what_its_parameter_takes() {
-        let table = [
-            ("5", "int", "Uint(5)"),
-            ("5", "str", "Text(\"5\")"),
-            ("5", "bytes", "Bytes([53])"),
-            ("5", "any", "Uint(5)"),
-            ("0xCAFE", "int", "Uint(51966)"),
-            ("-0x10", "int", "Int(-16)"),
-            ("0b101", "any", "Uint(5)"),
-            ("1_000", "any", "Uint(1000)"),
-            ("18446744073709551615", "int", "Uint(18446744073709551615)"),
-            ("-9223372036854775808", "int", "Int(-9223372036854775808)"),
-            ("1.5", "float", "Float(1.5)"),
-            ("1e3", "any", "Float(1000.0)"),
-            ("-inf", "float", "Float(-inf)"),
-            ("true", "bool", "Bool(true)"),
-            ("None", "int|None", "Nil"),
-            ("None", "str", "Text(\"None\")"),
-            ("'5'", "any", "Text(\"5\")"),
-            (
-                "[1, \"a\", {\"k\": null}]",
-                "any",
-                "Array([Uint(1), Text(\"a\"), Map({Text(\"k\"): Nil})])",
-            ),
-            ("sys_rev", "any", "Text(\"sys_rev\")"),
-        ];
-        for (text, ty, value) in table {
-            assert_eq!(read(text, ty), value, "{text} for {ty}");
-        }
-    }
-
-    #[test]
-    fn a_name_before_an_equals_sign_counts_only_where_there_is_such_a_parameter() {
-        let method: MethodDescription = serde_json::from_str(
-            r#"{"name": "m", "params": [{"name": "offset", "type": "int", "kind": "positional"}]}"#,
-        )
-        .unwrap();
-        let words = ["offset=4".to_owned(), "a=b".to_owned()];
-        let mut expected = Arguments::default();
-        expected.push_named("offset", &4u8);
-        expected.push("a=b");
-        // The first word by position is for the first parameter, which takes no text: the agent says so.
-        assert_eq!(arguments(&words, Some(&method)).unwrap(), expected);
+    fn a_call_may_be_written_as_in_python() {
+        assert_eq!(command("foo.add 2 3"), ("foo.add", vec!["2", "3"]));
+        assert_eq!(command("foo.add(2, 3)"), ("foo.add", vec!["2", "3"]));
+        assert_eq!(command("foo.add( [1, 2], b='x, y' )"), ("foo.add", vec!["[1, 2]", "b='x, y'"]));
+        assert_eq!(command("foo.reset()"), ("foo.reset", vec![]));
+        assert_eq!(command("foo.f (2)"), ("foo.f", vec!["(2)"]));
+        assert_eq!(command(""), ("", vec![]));
     }
 }

@@ -1,87 +1,51 @@
-//! `proximity call OBJECT.METHOD [ARG..] [name=value..]`
+//! `proximity call`: calls a method.
 
-use super::member;
-use crate::{failure::Failure, show, words};
+use crate::{argument, cmd::App, failure::Failure, interrupt::Interrupt};
 use clap::Args;
-use proximity_client::{CallOptions, Client, Progress, Reply, Value};
-use proximity_proto::json;
-use std::io::{self, IsTerminal, Write};
 
-/// What to call, with what.
+/// Call a method and print its result
 #[derive(Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Call {
-    /// OBJECT.METHOD
+    /// The method
+    #[arg(value_name = "OBJECT.METHOD")]
     target: String,
 
-    /// Arguments: numbers (also 0x..), text, true, false, none, JSON lists and maps, @FILE for a file's
-    /// bytes; name=value for one by name. What the method takes decides: 5 is text where text is taken.
-    #[arg(allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    /// Arguments by position, and name=value
+    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    args: Vec<String>,
 
-    /// Writes the bytes that come back to standard output as they are.
-    #[arg(long)]
+    /// Write the bytes of the result as they are
+    #[arg(long, conflicts_with = "json")]
     raw: bool,
 }
 
-/// Calls, and prints the result.
-pub(crate) fn run(client: &Client, call: &Call, json: bool) -> Result<(), Failure> {
-    let (object, method) = member(client, &call.target, "method")?;
-    let description = client.describe(&object)?;
-    let arguments = words::arguments(&call.arguments, description.method(&method))?;
-    let mut bar = Bar::new();
-    let mut tell = |progress: Progress<'_>| bar.tell(progress);
-    let options = CallOptions { progress: Some(&mut tell), ..CallOptions::default() };
-    let outcome = client.object(&object).call_with(&method, arguments, options);
-    bar.end();
-    print(&outcome?, json, call.raw)
-}
+const HELP: &str = "\
+Arguments are read as the parameter's type, where the object tells it:
+  5  0x1f  1.5  1e6     numbers; 5 is text for a parameter that is text
+  true  false  none     truth, and nothing
+  sys_scratchpad        text
+  '\"5\"'                 text in quotes is always text
+  '[1, 2]'  '{\"a\": 1}'  lists and maps, in JSON
+  @design.bof  @-       the bytes of a file, of standard input
+  offset=4              an argument by name
+  -- -name              after --, what begins with a dash is an argument
 
-/// Prints a result as it was asked for.
-pub(crate) fn print(reply: &Reply, json: bool, raw: bool) -> Result<(), Failure> {
-    match reply.value() {
-        Value::Bytes(bytes) if raw => {
-            let mut out = io::stdout().lock();
-            out.write_all(bytes)?;
-            out.flush()?;
-        }
-        value if raw => {
-            let kind = value.kind();
-            return Err(Failure::usage(format!("--raw is for bytes; the result is {kind}"), None));
-        }
-        value if json => show::say(&json::value(value).to_string())?,
-        value => show::say(&show::result(value))?,
-    }
-    Ok(())
-}
+Examples:
+  proximity call srbs.read_uint sys_clkcounter
+  proximity call srbs.write big_bram @data.bin offset=1024
+  proximity call srbs.read big_bram 65536 --raw > data.bin";
 
-/// A line on the terminal that tells how far a call is.
-pub(crate) struct Bar {
-    /// Nobody looks where standard error is no terminal.
-    shown: bool,
-    begun: bool,
-}
-
-impl Bar {
-    pub(crate) fn new() -> Self {
-        Self { shown: io::stderr().is_terminal(), begun: false }
-    }
-
-    #[allow(clippy::print_stderr, reason = "progress goes there")]
-    pub(crate) fn tell(&mut self, progress: Progress<'_>) {
-        if self.shown {
-            let Progress { done, total, text } = progress;
-            // Without a total nobody knows the share.
-            let share = (done * 100).checked_div(total);
-            let share = share.map(|share| format!("{share:3} % ")).unwrap_or_default();
-            eprint!("\r\x1b[K{share}{text}");
-            self.begun = true;
-        }
-    }
-
-    #[allow(clippy::print_stderr, reason = "progress goes there")]
-    pub(crate) fn end(&mut self) {
-        if std::mem::take(&mut self.begun) {
-            eprint!("\r\x1b[K");
-        }
+impl Call {
+    pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
+        let (object, method) = app.member(&self.target, "METHOD")?;
+        let description = app.client.describe(object)?;
+        let words = self.args.iter().map(String::as_str);
+        let arguments = argument::arguments(words, description.method(method))?;
+        let object = app.client.object(object);
+        let interrupt = Interrupt::new(&app.client);
+        let reply =
+            app.interruptible(&interrupt, |options| object.call_with(method, arguments, options))?;
+        if self.raw { app.print_raw(&reply) } else { app.print(&reply) }
     }
 }

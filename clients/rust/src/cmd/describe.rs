@@ -1,88 +1,92 @@
-//! `proximity describe OBJECT[.METHOD]`
+//! `proximity describe`: documentation.
 
-use super::split;
-use crate::{failure::Failure, show};
-use proximity_client::{AttributeDescription, Client, Description, MethodDescription};
-use proximity_proto::fault::did_you_mean;
-use serde_json::Value as Json;
+use crate::{
+    cmd::{App, list},
+    failure::Failure,
+    target::Target,
+};
+use clap::Args;
+use proximity_client::{AttributeDescription, Description, MethodDescription};
 
-/// Prints what an object, a method or an attribute is.
-pub(crate) fn run(client: &Client, target: &str, json: bool) -> Result<(), Failure> {
-    let (name, member) = split(client, target)?;
-    if json {
-        let text = client.describe_json(&name)?;
-        return Ok(show::say(&match member {
-            None => text,
-            Some(member) => member_json(&text, &name, &member)?,
-        })?);
+/// Show the documentation of an object, a method or an attribute
+#[derive(Args)]
+pub(crate) struct Describe {
+    /// OBJECT, OBJECT.METHOD or OBJECT.ATTRIBUTE
+    #[arg(value_name = "OBJECT[.METHOD]")]
+    target: String,
+}
+
+impl Describe {
+    pub(crate) fn new(target: &str) -> Self {
+        Self { target: target.into() }
     }
-    let description = client.describe(&name)?;
-    let text = match member {
-        None => object(&description),
-        Some(member) => documentation(&description, &member)
-            .ok_or_else(|| unknown(&name, &member, &members(&description)))?,
-    };
-    Ok(show::say(&text)?)
-}
 
-/// What an object is, and a line for each thing it has.
-pub(crate) fn object(description: &Description) -> String {
-    let mut text = String::new();
-    if !description.doc.is_empty() {
-        text += &description.doc;
-        text += "\n\n";
+    pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
+        let Target { object, member } = app.target(&self.target)?;
+        let text = app.client.describe_json(object)?;
+        let definition: serde_json::Value = parsed(&text)?;
+        if app.output.json {
+            let part = match member {
+                None => definition,
+                Some(member) => {
+                    part_of(&definition, member).ok_or_else(|| unknown(object, member))?
+                }
+            };
+            return Ok(app.output.line(format!("{part:#}"))?);
+        }
+        let description: Description = parsed(&text)?;
+        let Some(member) = member else { return describe_object(app, &description) };
+        match (description.method(member), description.attribute(member)) {
+            (Some(method), _) => describe_method(app, method),
+            (None, Some(attribute)) => describe_attribute(app, attribute),
+            (None, None) => Err(unknown(object, member)),
+        }
     }
-    let rows: Vec<_> = description
-        .methods
-        .iter()
-        .map(|method| (method.signature(), first_line(&method.doc)))
-        .chain(description.attributes.iter().map(|a| (attribute_line(a), first_line(&a.doc))))
-        .map(|(signature, doc)| format!("  {signature}\n      {doc}").trim_end().to_owned() + "\n")
-        .collect();
-    text + &rows.concat()
 }
 
-/// All that is said of one method or attribute.
-pub(crate) fn documentation(description: &Description, member: &str) -> Option<String> {
-    if let Some(method) = description.method(member) {
-        return Some(of_method(method));
+fn describe_object(app: &App<'_>, object: &Description) -> Result<(), Failure> {
+    if !object.doc.is_empty() {
+        app.output.line(&object.doc)?;
+        app.output.line("")?;
     }
-    let attribute = description.attribute(member)?;
-    Some(format!("{}\n\n{}", attribute_line(attribute), attribute.doc))
+    list::list_object(app, object)
 }
 
-fn of_method(method: &MethodDescription) -> String {
-    format!("{}        [{}]\n\n{}", method.signature(), method.effect, method.doc)
+fn describe_method(app: &App<'_>, method: &MethodDescription) -> Result<(), Failure> {
+    app.output.line(app.output.bold(&method.signature()))?;
+    if !method.doc.is_empty() {
+        app.output.line("")?;
+        app.output.line(&method.doc)?;
+    }
+    app.output.line("")?;
+    Ok(app.output.line(format!("effect: {}", method.effect))?)
 }
 
-fn attribute_line(attribute: &AttributeDescription) -> String {
-    let AttributeDescription { name, ty, .. } = attribute;
-    let settable = if attribute.settable { "" } else { "   (read only)" };
-    format!("{name}: {ty}{settable}")
+fn describe_attribute(app: &App<'_>, attribute: &AttributeDescription) -> Result<(), Failure> {
+    let AttributeDescription { name, ty, doc, settable } = attribute;
+    let how = if *settable { "can be set" } else { "read only" };
+    app.output.line(app.output.bold(&format!("{name}: {ty}")))?;
+    if !doc.is_empty() {
+        app.output.line("")?;
+        app.output.line(doc)?;
+    }
+    app.output.line("")?;
+    Ok(app.output.line(format!("attribute: {how}"))?)
 }
 
-fn first_line(doc: &str) -> String {
-    doc.lines().next().unwrap_or_default().to_owned()
+/// The part of a definition that is about `member`.
+fn part_of(definition: &serde_json::Value, member: &str) -> Option<serde_json::Value> {
+    let lists = ["methods", "attributes"].iter().filter_map(|key| definition.get(key)?.as_array());
+    lists.flatten().find(|part| part.get("name").is_some_and(|name| name == member)).cloned()
 }
 
-fn members(description: &Description) -> Vec<String> {
-    let methods = description.methods.iter().map(|method| method.name.clone());
-    methods.chain(description.attributes.iter().map(|a| a.name.clone())).collect()
+fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        Failure::usage(format!("the agent's description cannot be read: {error}"), "is it newer?")
+    })
 }
 
-fn unknown(object: &str, member: &str, known: &[String]) -> Failure {
-    let hint = did_you_mean(member, known.iter().map(String::as_str))
-        .map(|meant| format!("did you mean '{meant}'?"));
-    Failure::usage(format!("object '{object}' has no method or attribute '{member}'"), hint)
-}
-
-fn member_json(text: &str, object: &str, member: &str) -> Result<String, Failure> {
-    let json: Json = serde_json::from_str(text).unwrap_or_default();
-    ["methods", "attributes"]
-        .iter()
-        .filter_map(|list| json.get(list)?.as_array())
-        .flatten()
-        .find(|entry| entry.get("name").and_then(Json::as_str) == Some(member))
-        .map(Json::to_string)
-        .ok_or_else(|| unknown(object, member, &[]))
+fn unknown(object: &str, member: &str) -> Failure {
+    let hint = format!("`proximity list {object}` tells what there is");
+    Failure::usage(format!("'{object}' has no method or attribute '{member}'"), hint)
 }

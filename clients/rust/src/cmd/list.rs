@@ -1,22 +1,98 @@
-//! `proximity list`
+//! `proximity list`: the agent's objects, or what one of them can do.
 
-use crate::{failure::Failure, show};
-use proximity_client::Client;
+use crate::{
+    cmd::{App, summary},
+    failure::Failure,
+};
+use clap::Args;
+use proximity_client::{Description, MethodDescription, ParamDescription};
 use serde_json::json;
 
-/// Prints the names of the agent's objects, and the first line of what they are.
-pub(crate) fn run(client: &Client, json: bool) -> Result<(), Failure> {
-    let mut rows = Vec::new();
-    for name in client.list()? {
-        let description = client.describe(&name)?;
-        rows.push((name, description.doc.lines().next().unwrap_or_default().to_owned()));
+/// List the agent's objects, or what one of them can do
+#[derive(Args)]
+pub(crate) struct List {
+    /// The object whose methods and attributes to list
+    object: Option<String>,
+}
+
+impl List {
+    pub(crate) fn new(object: Option<&str>) -> Self {
+        Self { object: object.map(String::from) }
     }
-    let text = if json {
-        let objects: Vec<_> =
-            rows.iter().map(|(name, doc)| json!({"name": name, "doc": doc})).collect();
-        json!(objects).to_string()
-    } else {
-        show::columns(&rows)
+
+    pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
+        match &self.object {
+            Some(object) => list_object(app, &app.client.describe(object)?),
+            None => list_objects(app),
+        }
+    }
+}
+
+fn list_objects(app: &App<'_>) -> Result<(), Failure> {
+    let names = app.client.list()?;
+    let described: Result<Vec<_>, _> = names.iter().map(|name| app.client.describe(name)).collect();
+    let described = described?;
+    if app.output.json {
+        let objects: Vec<_> = described
+            .iter()
+            .map(|object| json!({"name": object.name, "doc": summary(&object.doc)}))
+            .collect();
+        return Ok(app.output.line(json!(objects).to_string())?);
+    }
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    for object in described {
+        two_columns(app, &object.name, width, summary(&object.doc))?;
+    }
+    Ok(())
+}
+
+/// Prints what an object can do, a line for each method and attribute.
+pub(crate) fn list_object(app: &App<'_>, object: &Description) -> Result<(), Failure> {
+    if app.output.json {
+        let methods = object.methods.iter().map(|method| {
+            json!({"name": method.name, "usage": usage(method), "doc": summary(&method.doc)})
+        });
+        let attributes = object
+            .attributes
+            .iter()
+            .map(|attribute| json!({"name": attribute.name, "doc": summary(&attribute.doc)}));
+        let (methods, attributes): (Vec<_>, Vec<_>) = (methods.collect(), attributes.collect());
+        let listed = json!({"methods": methods, "attributes": attributes});
+        return Ok(app.output.line(listed.to_string())?);
+    }
+    let usages: Vec<String> = object.methods.iter().map(usage).collect();
+    let names = object.attributes.iter().map(|attribute| attribute.name.chars().count());
+    let width = usages.iter().map(|usage| usage.chars().count()).chain(names).max();
+    let width = width.unwrap_or_default().min(MOST_COLUMNS);
+    for (method, usage) in object.methods.iter().zip(&usages) {
+        two_columns(app, usage, width, summary(&method.doc))?;
+    }
+    if !object.attributes.is_empty() {
+        app.output.line("attributes:")?;
+    }
+    for attribute in &object.attributes {
+        two_columns(app, &attribute.name, width, summary(&attribute.doc))?;
+    }
+    Ok(())
+}
+
+/// A longer usage pushes its own summary to the right, not everybody's.
+const MOST_COLUMNS: usize = 40;
+
+fn two_columns(app: &App<'_>, left: &str, width: usize, right: &str) -> Result<(), Failure> {
+    let pad = " ".repeat(width.saturating_sub(left.chars().count()));
+    let line = format!("{}{pad}  {right}", app.output.bold(left));
+    Ok(app.output.line(line.trim_end())?)
+}
+
+/// A method with its parameters' names, those that can be left out in brackets.
+fn usage(method: &MethodDescription) -> String {
+    let param = |param: &ParamDescription| match (param.kind.as_str(), &param.default) {
+        ("args", _) => format!("*{}", param.name),
+        ("kwargs", _) => format!("**{}", param.name),
+        (_, Some(_)) => format!("[{}]", param.name),
+        (_, None) => param.name.clone(),
     };
-    Ok(show::say(&text)?)
+    let params: Vec<String> = method.params.iter().map(param).collect();
+    format!("{}({})", method.name, params.join(", "))
 }

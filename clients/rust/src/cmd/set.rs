@@ -1,0 +1,32 @@
+//! `proximity set`: sets an attribute.
+
+use crate::{argument, cmd::App, failure::Failure};
+use clap::Args;
+use proximity_client::Value;
+
+/// Set an attribute
+#[derive(Args)]
+pub(crate) struct Set {
+    /// The attribute
+    #[arg(value_name = "OBJECT.ATTRIBUTE")]
+    target: String,
+
+    /// Its new value, written as an argument of `proximity call`
+    #[arg(allow_negative_numbers = true)]
+    value: String,
+}
+
+impl Set {
+    pub(crate) fn new(target: &str, value: &str) -> Self {
+        Self { target: target.into(), value: value.into() }
+    }
+
+    pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
+        let (object, attribute) = app.member(&self.target, "ATTRIBUTE")?;
+        let description = app.client.describe(object)?;
+        let ty = description.attribute(attribute).map_or("any", |attribute| &attribute.ty);
+        let bytes = argument::value(&self.value, ty)?;
+        let value = Value::first(&bytes).unwrap_or(Value::Nil);
+        Ok(app.client.object(object).set(attribute, &value)?)
+    }
+}
