@@ -46,6 +46,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(3);
 pub struct Client {
     shared: Arc<Shared>,
     timeout: Duration,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 struct Shared {
@@ -79,8 +80,6 @@ pub struct CallOptions<'a> {
     pub progress: Option<&'a mut dyn FnMut(Progress<'_>)>,
     /// Its id, from [`Client::new_id`]; for [`Client::cancel`] from another thread.
     pub id: Option<CallId>,
-    /// Ends the wait when another thread says so.
-    pub stop: Option<&'a Stop>,
 }
 
 /// How far a call has come.
@@ -94,7 +93,7 @@ pub struct Progress<'a> {
     pub text: &'a str,
 }
 
-/// A way for another thread to end the wait for a call; from [`Client::stop`].
+/// A way for another thread to end the wait for calls; see [`Client::with_stop`].
 #[derive(Clone)]
 pub struct Stop {
     stopped: Arc<AtomicBool>,
@@ -102,7 +101,8 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Ends the calls that were given this: at once, as not sent or with an unknown outcome.
+    /// Ends the calls of the client that was given this, those to come too: at once, as not sent or
+    /// with an unknown outcome.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.shared.exchange.wake_all();
@@ -142,7 +142,7 @@ impl Client {
             exchange,
             session: Mutex::new(None),
         };
-        Ok(Self { shared: Arc::new(shared), timeout: DEFAULT_TIMEOUT })
+        Ok(Self { shared: Arc::new(shared), timeout: DEFAULT_TIMEOUT, stop: None })
     }
 
     /// The same client with another timeout for its calls; [`DEFAULT_TIMEOUT`] without it.
@@ -183,7 +183,7 @@ impl Client {
     /// [`Error::Call`]: the agent did not answer in time.
     pub fn hello(&self) -> Result<Hello, Error> {
         let deadline = Instant::now() + self.timeout;
-        Ok(self.say_hello(&|| "hello".into(), deadline, self.timeout, None)?)
+        Ok(self.say_hello(&|| "hello".into(), deadline, self.timeout)?)
     }
 
     /// What the object `name` is and can do.
@@ -232,9 +232,13 @@ impl Client {
         })
     }
 
-    /// A way for another thread to end the wait for calls.
-    pub fn stop(&self) -> Stop {
-        Stop { stopped: Arc::default(), shared: Arc::clone(&self.shared) }
+    /// The same client, and a way for another thread to end the wait for its calls.
+    #[must_use]
+    pub fn with_stop(mut self) -> (Self, Stop) {
+        let stopped = Arc::<AtomicBool>::default();
+        self.stop = Some(Arc::clone(&stopped));
+        let shared = Arc::clone(&self.shared);
+        (self, Stop { stopped, shared })
     }
 
     /// Asks the agent for something, once: again only where the agent has proved that nothing ran, or
@@ -247,16 +251,16 @@ impl Client {
         args: &Arguments,
         options: CallOptions<'_>,
     ) -> Result<Reply, Error> {
-        let CallOptions { timeout, mut progress, id, stop } = options;
+        let CallOptions { timeout, mut progress, id } = options;
         let timeout = timeout.unwrap_or(self.timeout);
         let deadline = Instant::now() + timeout;
         let what = || named(op, name, proc);
         let address = || self.shared.address.clone();
         let id = id.unwrap_or_else(|| self.new_id());
-        let flag = stop.map(|stop| &*stop.stopped);
+        let stop = self.stop.as_deref();
         let unknown = |why| Error::from(CallError::OutcomeUnknown { call: what(), why });
         'again: loop {
-            let session = self.session(&what, deadline, timeout, flag)?;
+            let session = self.session(&what, deadline, timeout)?;
             let mut bytes = Vec::new();
             Request {
                 op,
@@ -277,7 +281,7 @@ impl Client {
             }
             let conversation = self.shared.exchange.begin(id, bytes);
             loop {
-                let frame = match conversation.next(deadline, flag) {
+                let frame = match conversation.next(deadline, stop) {
                     Arrival::Message(frame) => frame,
                     Arrival::Lost if op == Op::Describe => continue 'again,
                     Arrival::Lost => {
@@ -340,7 +344,6 @@ impl Client {
         what: &dyn Fn() -> String,
         deadline: Instant,
         timeout: Duration,
-        stop: Option<&AtomicBool>,
     ) -> Result<Session, CallError> {
         let losses = self.shared.exchange.losses();
         let known = *self.shared.session.lock().unwrap_or_else(PoisonError::into_inner);
@@ -350,7 +353,7 @@ impl Client {
         {
             return Ok(known);
         }
-        let hello = self.say_hello(what, deadline, timeout, stop)?;
+        let hello = self.say_hello(what, deadline, timeout)?;
         let session = Session {
             epoch: hello.epoch,
             now: hello.now,
@@ -383,7 +386,6 @@ impl Client {
         what: &dyn Fn() -> String,
         deadline: Instant,
         waited: Duration,
-        stop: Option<&AtomicBool>,
     ) -> Result<Hello, CallError> {
         let address = || self.shared.address.clone();
         let not_sent = |why| CallError::NotSent { call: what(), why };
@@ -405,7 +407,7 @@ impl Client {
             let conversation = self.shared.exchange.begin(id, bytes);
             let patience = deadline.min(Instant::now() + HELLO_PATIENCE);
             loop {
-                match conversation.next(patience, stop) {
+                match conversation.next(patience, self.stop.as_deref()) {
                     Arrival::Message(frame) => {
                         let Ok(message) = Message::parse(&frame) else { continue };
                         match message.content {
@@ -477,6 +479,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client")
             .field("address", &self.shared.address)
             .field("timeout", &self.timeout)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

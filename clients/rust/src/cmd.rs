@@ -8,10 +8,8 @@ pub(crate) mod list;
 pub(crate) mod set;
 pub(crate) mod shell;
 
-use crate::{
-    failure::Failure, interrupt, interrupt::Interrupt, output::Output, show, target::Target,
-};
-use proximity_client::{Client, Error, Reply};
+use crate::{failure::Failure, output::Output, show, target::Target};
+use proximity_client::{Client, Reply};
 use proximity_proto::json;
 
 /// What every command works with.
@@ -55,21 +53,6 @@ impl App<'_> {
             Failure::usage(format!("the result is no bytes but {kind}"), "leave --raw away")
         })?;
         Ok(self.output.raw(bytes)?)
-    }
-
-    /// Runs a call that Ctrl-C ends.
-    fn interruptible(
-        &self,
-        interrupt: &Interrupt,
-        call: impl FnOnce(proximity_client::CallOptions<'_>) -> Result<Reply, Error>,
-    ) -> Result<Reply, Failure> {
-        interrupt.guard(self, call).map_err(|error| {
-            if interrupt::was_interrupted(&error) {
-                Failure::Interrupted(error)
-            } else {
-                error.into()
-            }
-        })
     }
 }
 

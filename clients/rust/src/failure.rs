@@ -3,6 +3,9 @@
 use proximity_client::{AddressError, CallError, Error};
 use std::io;
 
+/// The status of a command that Ctrl-C ended, as shells have it: 128 and the number of SIGINT.
+pub(crate) const INTERRUPTED: u8 = 130;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -54,8 +57,7 @@ impl Failure {
             },
             Failure::Usage { .. } => 2,
             Failure::Told(code) => *code,
-            // As a shell has it for a program that SIGINT ended.
-            Failure::Interrupted(_) => 130,
+            Failure::Interrupted(_) => INTERRUPTED,
             Failure::Output(_) if self.is_closed_pipe() => 0,
             Failure::Call(_) | Failure::Output(_) => 1,
         }

@@ -401,13 +401,9 @@ fn another_thread_can_end_the_wait() {
             sender.send(()).unwrap();
         }
     });
-    let client = Client::new(&server.address()).unwrap();
-    let (stop, foo) = (client.stop(), client.object("foo"));
-    let mine = stop.clone();
-    let caller = thread::spawn(move || {
-        let options = CallOptions { stop: Some(&mine), ..CallOptions::default() };
-        foo.call_with("slow", (), options).unwrap_err()
-    });
+    let (client, stop) = Client::new(&server.address()).unwrap().with_stop();
+    let foo = client.object("foo");
+    let caller = thread::spawn(move || foo.call("slow", ()).unwrap_err());
     running.recv().unwrap();
     stop.stop();
     let error = caller.join().unwrap();
@@ -416,11 +412,9 @@ fn another_thread_can_end_the_wait() {
         Error::Call(CallError::OutcomeUnknown { why: Unknown::Interrupted, .. })
     ));
     // And one that has not left is provably not sent.
-    let away = Client::new(&format!("127.0.0.1:{}", free_port())).unwrap();
-    let stop = away.stop();
+    let (away, stop) = Client::new(&format!("127.0.0.1:{}", free_port())).unwrap().with_stop();
     stop.stop();
-    let options = CallOptions { stop: Some(&stop), ..CallOptions::default() };
-    let error = away.object("foo").call_with("f", (), options).unwrap_err();
+    let error = away.object("foo").call("f", ()).unwrap_err();
     assert!(matches!(error, Error::Call(CallError::NotSent { why: NotSent::Interrupted, .. })));
 }
 

@@ -1,6 +1,11 @@
 //! `proximity call`: calls a method.
 
-use crate::{argument, cmd::App, failure::Failure, interrupt::Interrupt};
+use crate::{
+    argument,
+    cmd::App,
+    failure::Failure,
+    interrupt::{Interrupt, WhenIdle},
+};
 use clap::Args;
 
 /// Call a method and print its result
@@ -38,14 +43,15 @@ Examples:
 
 impl Call {
     pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
-        let (object, method) = app.member(&self.target, "METHOD")?;
-        let description = app.client.describe(object)?;
-        let words = self.args.iter().map(String::as_str);
-        let arguments = argument::arguments(words, description.method(method))?;
-        let object = app.client.object(object);
-        let interrupt = Interrupt::new(&app.client);
-        let reply =
-            app.interruptible(&interrupt, |options| object.call_with(method, arguments, options))?;
+        let interrupt = Interrupt::new(&app.client, WhenIdle::Exit);
+        let reply = interrupt.run(app, |app| {
+            let (object, method) = app.member(&self.target, "METHOD")?;
+            let description = app.client.describe(object)?;
+            let words = self.args.iter().map(String::as_str);
+            let arguments = argument::arguments(words, description.method(method))?;
+            let object = app.client.object(object);
+            interrupt.call(app, |options| object.call_with(method, arguments, options))
+        })?;
         if self.raw { app.print_raw(&reply) } else { app.print(&reply) }
     }
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 use clap::Args;
 use proximity_client::{AttributeDescription, Description, MethodDescription};
+use proximity_proto::fault::did_you_mean;
 
 /// Show the documentation of an object, a method or an attribute
 #[derive(Args)]
@@ -24,22 +25,21 @@ impl Describe {
     pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
         let Target { object, member } = app.target(&self.target)?;
         let text = app.client.describe_json(object)?;
-        let definition: serde_json::Value = parsed(&text)?;
+        let description: Description = parsed(&text)?;
         if app.output.json {
+            let definition: serde_json::Value = parsed(&text)?;
             let part = match member {
-                None => definition,
-                Some(member) => {
-                    part_of(&definition, member).ok_or_else(|| unknown(object, member))?
-                }
+                None => Some(definition),
+                Some(member) => part_of(&definition, member),
             };
+            let part = part.ok_or_else(|| unknown(&description, member.unwrap_or_default()))?;
             return Ok(app.output.line(format!("{part:#}"))?);
         }
-        let description: Description = parsed(&text)?;
         let Some(member) = member else { return describe_object(app, &description) };
         match (description.method(member), description.attribute(member)) {
             (Some(method), _) => describe_method(app, method),
             (None, Some(attribute)) => describe_attribute(app, attribute),
-            (None, None) => Err(unknown(object, member)),
+            (None, None) => Err(unknown(&description, member)),
         }
     }
 }
@@ -86,7 +86,12 @@ fn parsed<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Failure> {
     })
 }
 
-fn unknown(object: &str, member: &str) -> Failure {
-    let hint = format!("`proximity list {object}` tells what there is");
-    Failure::usage(format!("'{object}' has no method or attribute '{member}'"), hint)
+fn unknown(object: &Description, member: &str) -> Failure {
+    let methods = object.methods.iter().map(|method| method.name.as_str());
+    let names = methods.chain(object.attributes.iter().map(|attribute| attribute.name.as_str()));
+    let hint = match did_you_mean(member, names) {
+        Some(meant) => format!("did you mean '{meant}'?"),
+        None => format!("`proximity list {}` tells what there is", object.name),
+    };
+    Failure::usage(format!("'{}' has no method or attribute '{member}'", object.name), hint)
 }

@@ -4,7 +4,7 @@ use crate::{
     argument,
     cmd::{App, complete::Known, describe::Describe, list::List, set::Set},
     failure::Failure,
-    interrupt::Interrupt,
+    interrupt::{Interrupt, WhenIdle},
     target::Target,
     words,
 };
@@ -54,7 +54,7 @@ impl Shell {
         if is_person && !app.output.json {
             greet(app)?;
         }
-        let interrupt = Interrupt::new(&app.client);
+        let interrupt = Interrupt::new(&app.client, WhenIdle::Ignore);
         let prompt = if is_person { "proximity> " } else { "" };
         let mut last = Ok(());
         loop {
@@ -71,7 +71,7 @@ impl Shell {
             if !line.trim().is_empty() {
                 let _ = editor.add_history_entry(line.trim());
             }
-            last = run_line(app, &interrupt, &line);
+            last = interrupt.run(app, |app| run_line(app, &interrupt, &line));
             if let Err(failure) = &last {
                 if matches!(failure, Failure::Output(_)) {
                     break;
@@ -162,8 +162,7 @@ fn call_or_get(
         return app.print(&proxy.get(member)?);
     }
     let arguments = argument::arguments(arguments, description.method(member))?;
-    let reply =
-        app.interruptible(interrupt, |options| proxy.call_with(member, arguments, options))?;
+    let reply = interrupt.call(app, |options| proxy.call_with(member, arguments, options))?;
     app.print(&reply)
 }
 
