@@ -6,6 +6,7 @@ pub mod calculator;
 pub mod counter;
 pub mod fpga;
 pub mod katcp_client;
+pub mod python;
 pub mod settings;
 
 use proximity_proto::{Fault, Object};
@@ -19,12 +20,15 @@ pub struct Kind {
     pub summary: &'static str,
     /// Takes the object's keys from the configuration. Opens nothing: an [`Opener`] does that.
     pub configure: fn(&mut Settings<'_>) -> Opener,
+    /// Whether `proximity-agent check` may open such an object to see what it has: not where that
+    /// starts a program.
+    pub tried_by_check: bool,
 }
 
 /// Opens an object as it was configured. Run once at the start, and again after the object failed.
 ///
 /// It touches no device, the first call does: `proximity-agent check` opens objects to see what they
-/// have, and a device that is away is no reason to fail. Methods answer `ConnectionError` until it is
+/// have (save those of a kind that is not [`Kind::tried_by_check`]), and a device that is away is no reason to fail. Methods answer `ConnectionError` until it is
 /// back.
 pub type Opener = Box<dyn Fn() -> Result<Box<dyn Object>, Fault> + Send + Sync>;
 
@@ -34,16 +38,25 @@ pub const KINDS: &[Kind] = &[
         name: "calculator",
         summary: "adds, subtracts and divides; for trying things out",
         configure: calculator::configure,
+        tried_by_check: true,
     },
     Kind {
         name: "counter",
         summary: "counts; the smallest driver there is",
         configure: counter::configure,
+        tried_by_check: true,
     },
     Kind {
         name: "fpga",
         summary: "an FPGA board behind a KATCP server, such as a ROACH or ROACH2",
         configure: fpga::configure,
+        tried_by_check: true,
+    },
+    Kind {
+        name: "python",
+        summary: "an object of any Python class, in a process of its own",
+        configure: python::configure,
+        tried_by_check: false,
     },
 ];
 

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 /// A key that is missing or wrong is noted, not returned as an error, so that all mistakes of a file
 /// are told at once; what a getter then returns is never used.
 pub struct Settings<'a> {
+    object: &'a str,
     table: &'a Table,
     /// Keys that the driver has asked for.
     known: Vec<&'static str>,
@@ -29,7 +30,18 @@ pub struct Mistake {
 impl<'a> Settings<'a> {
     /// The settings in `table`, of which `taken` are not the driver's.
     pub fn new(table: &'a Table, taken: &[&'static str]) -> Self {
-        Self { table, known: taken.to_vec(), mistakes: Vec::new() }
+        Self { object: "", table, known: taken.to_vec(), mistakes: Vec::new() }
+    }
+
+    /// The same settings, of the object called `name`.
+    #[must_use]
+    pub fn of(self, name: &'a str) -> Self {
+        Self { object: name, ..self }
+    }
+
+    /// The object's name, for what is said about it.
+    pub fn object(&self) -> &'a str {
+        self.object
     }
 
     /// The text of `key`, which may be missing.

@@ -86,7 +86,7 @@ fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> 
     // Not as TOML: what was read of a wrong date cannot be written, and panics.
     let fingerprint = format!("{own:?}");
     reader.refuse_keys_and_roles(&mut own, table);
-    let mut settings = Settings::new(&own, &KEYS);
+    let mut settings = Settings::new(&own, &KEYS).of(name);
     let expose = reader.list::<Pattern>(&mut settings, table, "expose", Some(PATTERN_HINT));
     let hide = reader.list::<Pattern>(&mut settings, table, "hide", Some(PATTERN_HINT));
     let kind = kind(reader, &mut settings, entry);
@@ -107,7 +107,10 @@ fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> 
     let bare = |list: Vec<Placed<Pattern>>| list.into_iter().map(|(_, pattern)| pattern).collect();
     let filter = Filter::new(expose.map(bare), hide.map(bare).unwrap_or_default());
     let object = ObjectConfig { name: name.clone(), kind: kind.name, opener, filter, fingerprint };
-    if reader.open && (table.contains_key("expose") || table.contains_key("hide")) {
+    if reader.open
+        && kind.tried_by_check
+        && (table.contains_key("expose") || table.contains_key("hide"))
+    {
         try_patterns(reader, &object, &placed, span);
     }
     Some(object)
