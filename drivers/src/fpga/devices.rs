@@ -65,7 +65,9 @@ impl Fpga {
         if fresh {
             self.list(limit)?;
             if self.detects {
-                self.detect_byte_order(limit)?;
+                // Untold, it has to be asked for again: a list is not enough to read words by.
+                let detected = self.detect_byte_order(limit);
+                detected.inspect_err(|_| self.devices.forget())?;
             }
         }
         let result = self.range_in_list(register, offset, count);
