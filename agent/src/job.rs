@@ -124,7 +124,7 @@ impl proximity_session::Job for Box<Job> {
 }
 
 /// A buffer beyond this is not kept: a bulk read of 1 MiB needs none anew, one of 16 MiB may.
-const BUFFER: usize = 2 << 20;
+pub(crate) const BUFFER: usize = 2 << 20;
 
 /// What all kept buffers may hold together.
 const KEPT: usize = 16 << 20;
@@ -198,8 +198,8 @@ mod tests {
             pool.give_back(job);
         }
         assert_eq!(pool.jobs.len(), JOBS);
-        let held = |job: &Box<Job>| job.request.capacity() + job.reply.capacity();
-        let held: usize = pool.jobs.iter().map(held).sum();
+        let held = pool.jobs.iter().map(|job| job.request.capacity() + job.reply.capacity());
+        let held: usize = held.sum();
         assert_eq!(held, pool.bytes);
         assert!(held <= KEPT, "{held}");
     }

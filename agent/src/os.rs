@@ -28,7 +28,9 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::R
     }
     let error = io::Error::last_os_error();
     // Whatever the last wait left there is not true of this one.
-    fds.iter_mut().for_each(|fd| fd.revents = 0);
+    for fd in fds {
+        fd.revents = 0;
+    }
     if error.kind() == io::ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }
 

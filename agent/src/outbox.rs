@@ -24,13 +24,12 @@ const KEEN: Duration = Duration::from_millis(1);
 ///
 /// A client that has many calls in progress may get their replies faster than it reads, so a reply
 /// that finds no room is tried again for a while. A peer that does not read at all loses them, and
-/// costs the others nothing but the look.
+/// costs the others nothing but a look at it.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    stalled: VecDeque<Stalled>,
+    lines: Vec<Line>,
+    /// What all that waits weighs.
     bytes: usize,
-    /// Peers that a pass over the stalled replies found full.
-    full: Vec<PeerId>,
     next: Uptime,
     /// Until when there is no pause between tries.
     keen: Uptime,
@@ -38,14 +37,22 @@ pub(crate) struct Outbox {
     pub(crate) unread: u64,
 }
 
-struct Stalled {
-    job: Box<Job>,
+/// The replies that wait for one peer, in their order; never none.
+struct Line {
     peer: Arc<Peer>,
-    since: Uptime,
+    waiting: VecDeque<(Box<Job>, Uptime)>,
+}
+
+impl Line {
+    /// Since when its first reply waits.
+    fn since(&self) -> Uptime {
+        self.waiting.front().map_or(Uptime::MAX, |&(_, since)| since)
+    }
 }
 
 impl Outbox {
-    /// Sends a job's reply, or keeps it. Returns the peer if it is lost.
+    /// Sends a job's reply, or keeps it. Returns a peer that lost its replies: this one, or the one
+    /// that has not read for longest.
     pub(crate) fn send(
         &mut self,
         mut job: Box<Job>,
@@ -54,32 +61,37 @@ impl Outbox {
         now: Uptime,
     ) -> Option<PeerId> {
         let peer = job.peer.take()?;
-        let waits = self.stalled.iter().any(|stalled| stalled.peer.id == peer.id);
-        let sent = if waits { Sent::Full } else { transport.try_send(&peer, &job.reply) };
-        if sent == Sent::Full {
-            if self.stalled.is_empty() {
+        let size = job.reply.len();
+        if let Some(line) = self.lines.iter_mut().find(|line| line.peer.id == peer.id) {
+            line.waiting.push_back((job, now));
+        } else {
+            let sent = transport.try_send(&peer, &job.reply);
+            if sent != Sent::Full {
+                pool.give_back(job);
+                return (sent == Sent::Gone).then_some(peer.id);
+            }
+            if self.lines.is_empty() {
                 (self.next, self.keen) = (now, now + KEEN);
             }
-            self.bytes += job.reply.len();
-            self.stalled.push_back(Stalled { job, peer, since: now });
-            // The one that fills the box is not the one that blocks it.
-            return if self.bytes > BYTES { self.give_up_on_first(pool) } else { None };
+            self.lines.push(Line { peer, waiting: VecDeque::from([(job, now)]) });
         }
-        pool.give_back(job);
-        (sent == Sent::Gone).then_some(peer.id)
+        self.bytes += size;
+        // The one that fills the box is not the one that blocks it.
+        if self.bytes > BYTES { self.give_up(pool) } else { None }
     }
 
     /// How many replies wait for a peer to read.
     pub(crate) fn holds(&self, peer: PeerId) -> usize {
-        self.stalled.iter().filter(|stalled| stalled.peer.id == peer).count()
+        let line = self.lines.iter().find(|line| line.peer.id == peer);
+        line.map_or(0, |line| line.waiting.len())
     }
 
     /// When [`Outbox::retry`] is due.
     pub(crate) fn next_wake(&self) -> Option<Uptime> {
-        (!self.stalled.is_empty()).then_some(self.next)
+        (!self.lines.is_empty()).then_some(self.next)
     }
 
-    /// Tries again what waits, in its order. Returns a peer that is lost; then there may be more.
+    /// Tries again what waits. Returns a peer that lost its replies; then there may be more.
     pub(crate) fn retry(
         &mut self,
         transport: &mut dyn Transport,
@@ -87,57 +99,49 @@ impl Outbox {
         now: Uptime,
     ) -> Option<PeerId> {
         self.next = if now < self.keen { now } else { now + PAUSE };
-        self.full.clear();
-        if self.stalled.front().is_some_and(|first| first.since + PATIENCE <= now) {
-            return self.give_up_on_first(pool);
+        if self.lines.iter().any(|line| line.since() + PATIENCE <= now) {
+            return self.give_up(pool);
         }
-        for _ in 0..self.stalled.len() {
-            let stalled = self.stalled.pop_front()?;
-            let id = stalled.peer.id;
-            let sent = if self.full.contains(&id) {
-                Sent::Full
-            } else {
-                transport.try_send(&stalled.peer, &stalled.job.reply)
-            };
-            match sent {
-                Sent::Full => {
-                    self.full.push(id);
-                    self.stalled.push_back(stalled);
+        let mut gone = None;
+        for (place, line) in self.lines.iter_mut().enumerate() {
+            while let Some((job, _)) = line.waiting.front() {
+                match transport.try_send(&line.peer, &job.reply) {
+                    Sent::Sent => {}
+                    Sent::Full => break,
+                    Sent::Gone => {
+                        gone = Some(place);
+                        break;
+                    }
                 }
-                Sent::Sent => {
-                    (self.next, self.keen) = (now, now + KEEN);
-                    self.bytes -= stalled.job.reply.len();
-                    pool.give_back(stalled.job);
-                }
-                Sent::Gone => {
-                    self.stalled.push_front(stalled);
-                    self.drop_all(id, pool);
-                    return Some(id);
+                (self.next, self.keen) = (now, now + KEEN);
+                if let Some((job, _)) = line.waiting.pop_front() {
+                    self.bytes -= job.reply.len();
+                    pool.give_back(job);
                 }
             }
         }
-        None
+        let gone = gone.map(|place| self.drop_line(place, pool).0);
+        self.lines.retain(|line| !line.waiting.is_empty());
+        gone
     }
 
     /// Drops all replies to the peer that has not read for longest.
-    fn give_up_on_first(&mut self, pool: &mut Pool) -> Option<PeerId> {
-        let peer = self.stalled.front()?.peer.id;
-        self.unread += self.drop_all(peer, pool);
+    fn give_up(&mut self, pool: &mut Pool) -> Option<PeerId> {
+        let lines = self.lines.iter().enumerate();
+        let (place, _) = lines.min_by_key(|(_, line)| line.since())?;
+        let (peer, dropped) = self.drop_line(place, pool);
+        self.unread += dropped;
         Some(peer)
     }
 
-    fn drop_all(&mut self, peer: PeerId, pool: &mut Pool) -> u64 {
+    fn drop_line(&mut self, place: usize, pool: &mut Pool) -> (PeerId, u64) {
+        let line = self.lines.swap_remove(place);
         let mut dropped = 0;
-        for _ in 0..self.stalled.len() {
-            let Some(stalled) = self.stalled.pop_front() else { break };
-            if stalled.peer.id == peer {
-                dropped += 1;
-                self.bytes -= stalled.job.reply.len();
-                pool.give_back(stalled.job);
-            } else {
-                self.stalled.push_back(stalled);
-            }
+        for (job, _) in line.waiting {
+            self.bytes -= job.reply.len();
+            pool.give_back(job);
+            dropped += 1;
         }
-        dropped
+        (line.peer.id, dropped)
     }
 }

@@ -197,7 +197,7 @@ impl Router {
         let next = wakes.into_iter().flatten().min()?;
         let now = self.clock.now();
         if next > now {
-            return Some(next - now);
+            return Some(next.saturating_sub(now));
         }
         if self.session.next_wake().is_some_and(|wake| wake <= now) {
             self.feed(Event::Tick);
@@ -261,7 +261,7 @@ impl Router {
             Action::Reply { job } => self.deliver(job),
             Action::Refuse { mut job, why, executed } => {
                 let entry = self.names.get(job.object()).and_then(|&slot| self.entry(slot));
-                let away = entry.and_then(Entry::away);
+                let away = entry.and_then(|entry| entry.away.as_ref());
                 let (fault, reason) = words::refusal(&why, &job, away);
                 job.fail(&fault, executed, reason);
                 self.deliver(job);

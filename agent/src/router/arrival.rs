@@ -1,7 +1,11 @@
 //! What becomes of a message: answered here, or made a call for the session.
 
 use super::{Router, words};
-use crate::{job::Job, table::Table, transport::Peer};
+use crate::{
+    job::{BUFFER, Job},
+    table::Table,
+    transport::Peer,
+};
 use proximity_proto::{
     Effect, Fault,
     call::{Call, Codec, Op, ReplyTo},
@@ -20,7 +24,7 @@ const MAX_INFLIGHT: usize = 64;
 const MAX_UNREAD: usize = 1024;
 
 /// The agent's own refusal of a request, and its reason if it is one of the wire's.
-type Refused = (Fault, Option<Reason>);
+type Refused = Box<(Fault, Option<Reason>)>;
 
 /// What a request asks for.
 enum Asked {
@@ -73,12 +77,13 @@ impl Router {
             Err(bad) => {
                 let to = ReplyTo { version: bad.version, codec, id: bad.id, epoch };
                 job.note(to, None, false, self.limits.max_frame);
-                Err((bad.fault, None))
+                Err(Box::new((bad.fault, None)))
             }
         };
         match asked {
             Ok((asked, id, epoch)) => self.answer(asked, id, epoch, job),
-            Err((fault, reason)) => {
+            Err(refused) => {
+                let (fault, reason) = *refused;
                 job.fail(&fault, Executed::No, reason);
                 self.deliver(job);
             }
@@ -89,13 +94,16 @@ impl Router {
     fn translate(&mut self, job: &mut Job) -> Result<(), Fault> {
         self.text.clear();
         std::mem::swap(&mut self.text, &mut job.request);
-        json::to_messagepack(&self.text, &self.limits, &mut job.request)
-            .map_err(|error| Fault::from_error("ValueError", &error))
+        let translated = json::to_messagepack(&self.text, &self.limits, &mut job.request);
+        if self.text.capacity() > BUFFER {
+            self.text = Vec::new();
+        }
+        translated.map_err(|error| Fault::from_error("ValueError", &error))
     }
 
     fn understand(&self, call: &Call<'_>, peer: Option<&Peer>) -> Result<Asked, Refused> {
         if let Some(peer) = peer.filter(|peer| !peer.may_come(&self.plaintext)) {
-            return Err((words::not_allowed(peer), None));
+            return Err(Box::new((words::not_allowed(peer), None)));
         }
         match call.op {
             Op::Hello => Ok(Asked::Hello),
@@ -103,7 +111,8 @@ impl Router {
                 let mut ids = call.args.positional.iter();
                 let id = ids.next().and_then(CallId::from_value);
                 let id = id.filter(|_| ids.next().is_none()).ok_or_else(|| {
-                    (Fault::type_error("cancel takes the id of a call: [bytes(16), int]"), None)
+                    let message = "cancel takes the id of a call: [bytes(16), int]";
+                    Box::new((Fault::type_error(message), None))
                 })?;
                 Ok(Asked::Cancel(id))
             }
@@ -118,7 +127,7 @@ impl Router {
                 let stale = call.epoch.is_some_and(|epoch| epoch != self.session.epoch());
                 self.callee(call).map_err(|refused| {
                     // What an earlier run had, a later one may not.
-                    if stale { words::stale_epoch() } else { refused }
+                    if stale { Box::new(words::stale_epoch()) } else { refused }
                 })
             }
         }
@@ -127,7 +136,7 @@ impl Router {
     /// The object and what is to be done with it.
     fn callee(&self, call: &Call<'_>) -> Result<Asked, Refused> {
         let (object, table) = self.table(call.name)?;
-        let own = |fault| (fault, None);
+        let own = |fault| Box::new((fault, None));
         let (effect, quick) = match call.op {
             Op::Get => (Effect::Read, table.attribute(call.proc).map_err(own)?.quick),
             Op::Set => {
@@ -145,12 +154,15 @@ impl Router {
     /// The object called `name`, if it was opened once.
     fn table(&self, name: &str) -> Result<(ObjectId, &Arc<Table>), Refused> {
         let entry = self.names.get(name).and_then(|&slot| self.entry(slot));
-        let entry = entry
-            .ok_or_else(|| (words::no_object(name, self.names.keys().map(String::as_str)), None))?;
-        match (entry.id, &entry.table) {
-            (Some(id), Some(table)) => Ok((id, table)),
-            _ => Err((words::not_open(name, entry.away()), Some(Reason::Failed))),
-        }
+        let entry = entry.ok_or_else(|| {
+            let known = self.names.keys().map(String::as_str);
+            Box::new((words::no_object(name, known), None))
+        })?;
+        let (Some(id), Some(table)) = (entry.id, &entry.table) else {
+            let fault = words::not_open(name, entry.away.as_ref());
+            return Err(Box::new((fault, Some(Reason::Failed))));
+        };
+        Ok((id, table))
     }
 
     fn answer(&mut self, asked: Asked, id: Option<CallId>, epoch: Option<u64>, mut job: Box<Job>) {

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) table: Option<Arc<Table>>,
     /// Its name in the session, which knows only objects that were opened once.
     pub(super) id: Option<ObjectId>,
+    /// Why it could not be opened when that was last tried; none once it could.
+    pub(super) away: Option<Fault>,
     /// It is to be closed as soon as its worker gives it back.
     ending: bool,
     /// The object of the same name that is to be opened when this one is closed.
@@ -48,8 +50,6 @@ pub(super) enum State {
     Broken(Option<Box<dyn Object>>),
     /// It could not be opened.
     Away {
-        /// Why.
-        fault: Fault,
         /// When to try again.
         next: Uptime,
         /// How long to wait after that.
@@ -63,14 +63,6 @@ impl Entry {
     /// Whether it is not known yet if the object can be opened.
     pub(super) fn is_opening(&self) -> bool {
         matches!(self.state, State::Opening { .. })
-    }
-
-    /// Why the object could not be opened, if that is so.
-    pub(super) fn away(&self) -> Option<&Fault> {
-        match &self.state {
-            State::Away { fault, .. } => Some(fault),
-            _ => None,
-        }
     }
 }
 
@@ -96,8 +88,16 @@ impl Router {
             }
         };
         self.names.insert(config.name.clone(), slot);
-        let (state, table, id) = (State::Next, None, None);
-        let entry = Entry { config, worker, state, table, id, ending: false, successor: None };
+        let entry = Entry {
+            config,
+            worker,
+            state: State::Next,
+            table: None,
+            id: None,
+            away: None,
+            ending: false,
+            successor: None,
+        };
         self.entries.push(Some(entry));
         match before.and_then(|before| self.entry_mut(before)) {
             Some(before) => before.successor = Some(slot),
@@ -128,6 +128,7 @@ impl Router {
                 log::info!("object '{name}' is open");
                 entry.state = State::Idle(object);
                 entry.table = Some(table);
+                entry.away = None;
                 if entry.id.is_none() {
                     let options = ObjectOptions { queue, ..ObjectOptions::default() };
                     entry.id = Some(self.session.add_object(options));
@@ -141,7 +142,8 @@ impl Router {
                 }
                 let next = now + pause;
                 self.next_try = Some(self.next_try.map_or(next, |time| time.min(next)));
-                entry.state = State::Away { fault, next, pause: (pause * 2).min(RETRY.1) };
+                entry.state = State::Away { next, pause: (pause * 2).min(RETRY.1) };
+                entry.away = Some(fault);
             }
         }
         if entry.ending {
@@ -173,7 +175,7 @@ impl Router {
         self.next_try = None;
         for slot in 0..self.entries.len() {
             let Some(entry) = self.entry(slot) else { continue };
-            let State::Away { next, pause, .. } = entry.state else { continue };
+            let State::Away { next, pause } = entry.state else { continue };
             if next <= now {
                 self.open(slot, None, false, pause);
             } else {
@@ -249,20 +251,18 @@ impl Router {
         self.queue = config.queue;
         let mut before = std::mem::take(&mut self.names);
         for object in config.objects {
-            let same = before.get(&object.name).copied().filter(|&slot| {
+            let name = object.name.clone();
+            let former = before.remove(&name);
+            let same = former.filter(|&slot| {
                 self.entry(slot).is_some_and(|entry| entry.config.fingerprint == object.fingerprint)
             });
-            let name = object.name.clone();
-            match same {
-                Some(slot) => {
-                    before.remove(&name);
-                    self.names.insert(name, slot);
-                }
-                None => {
-                    let former = before.remove(&name);
-                    self.add(object, former);
-                    former.into_iter().for_each(|slot| self.remove(slot));
-                }
+            if let Some(slot) = same {
+                self.names.insert(name, slot);
+                continue;
+            }
+            self.add(object, former);
+            if let Some(slot) = former {
+                self.remove(slot);
             }
         }
         for slot in before.into_values() {

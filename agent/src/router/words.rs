@@ -107,12 +107,12 @@ pub(super) fn not_open(object: &str, away: Option<&Fault>) -> Fault {
 pub(super) fn no_object<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Fault {
     let mut known: Vec<&str> = known.collect();
     known.sort_unstable();
-    let mut message = format!("no object '{}'", name.escape_debug());
-    message += &match known.len() {
+    let others = match known.len() {
         0 => "; this agent has none".to_owned(),
         1..=LISTED => format!("; this agent has: {}", known.join(", ")),
         many => format!("; this agent has {many} others"),
     };
+    let message = format!("no object '{}'{others}", name.escape_debug());
     let fault = Fault::key_error(message).unknown(name);
     match did_you_mean(name, known.into_iter()) {
         Some(meant) => fault.hint(format!("did you mean '{meant}'?")),

@@ -272,43 +272,40 @@ impl Listener {
         // libzmq's own identities start with 0, and each is given to one connection only. One that a
         // client chose may come back from elsewhere.
         let chosen = identity.first() != Some(&0);
-        let mut address = None;
-        if chosen {
-            address = self.address(identity);
-        }
+        let mut from = if chosen { address(identity) } else { None };
         if let Some(peer) = self.peers.get(identity)
             && peer.route.delimited == delimited
-            && (!chosen || peer.address == address)
+            && (!chosen || peer.address == from)
         {
             return Arc::clone(peer);
         }
         if !chosen {
-            address = self.address(identity);
+            from = address(identity);
         }
         let local = match self.endpoint {
             Endpoint::Ipc(_) => true,
-            Endpoint::Tcp { .. } => address.is_some_and(|address| address.is_loopback()),
+            Endpoint::Tcp { .. } => from.is_some_and(|from| from.is_loopback()),
         };
         let kind = if local { PrincipalKind::Local } else { PrincipalKind::Address };
         let principal = Principal {
             kind,
             name: String::new(),
-            address: address.map(|address| address.to_string()).unwrap_or_default(),
+            address: from.map(|from| from.to_string()).unwrap_or_default(),
         };
         let identity: Box<[u8]> = identity[..].into();
         let route = Route { socket: self.id, identity: identity.clone(), delimited };
-        let peer = Peer::new(principal, address, route);
+        let peer = Peer::new(principal, from, route);
         log::debug!("{} calls from '{}'", self.address, peer.principal.address);
         self.peers.insert(identity, Arc::clone(&peer));
         peer
     }
+}
 
-    /// Where the connection of a message comes from. For a local socket libzmq tells numbers of user
-    /// and process instead.
-    fn address(&self, frame: &mut Message) -> Option<IpAddr> {
-        let address: IpAddr = frame.gets("Peer-Address")?.parse().ok()?;
-        Some(address.to_canonical())
-    }
+/// Where the connection of a message comes from. For a local socket libzmq tells numbers of user and
+/// process instead.
+fn address(frame: &mut Message) -> Option<IpAddr> {
+    let address: IpAddr = frame.gets("Peer-Address")?.parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// The peers of a socket by identity: those of the last messages, and of some before.
