@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long a process may take to say that it is ready, or to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// What fits beside each other on a screen.
+const COLUMNS: usize = 100;
+
 /// What to do when the walk is over.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
@@ -23,6 +26,8 @@ pub(crate) enum After {
 struct Step {
     title: &'static str,
     args: &'static [&'static str],
+    /// How many lines of a longer answer are shown.
+    lines: usize,
     exit: i32,
     answer: Answer,
 }
@@ -34,61 +39,68 @@ enum Answer {
     Is(&'static str),
 }
 
-/// The walk. The mock's own design has `sys_scratchpad`, a 32-bit register, and `big_bram`, a megabyte.
-const WALK: &[Step] = &[
+const fn step(
+    title: &'static str,
+    args: &'static [&'static str],
+    lines: usize,
+    answer: Answer,
+) -> Step {
+    Step { title, args, lines, exit: 0, answer }
+}
+
+/// The walk, which fits on a screen. The mock's own design has `sys_scratchpad`, a 32-bit register, and
+/// `big_bram`, a megabyte.
+const WALK: [Step; 10] = [
+    step("what this agent has", &["list"], 4, Answer::Has(&["counter", "foo", "srbs"])),
+    step(
+        "what the board can do",
+        &["list", "srbs"],
+        6,
+        Answer::Has(&["listdev(", "read_uint(", "progdev(", "est_brd_clk("]),
+    ),
+    step(
+        "one method's documentation",
+        &["describe", "foo.div_two"],
+        12,
+        Answer::Has(&["div_two(x", "ZeroDivisionError"]),
+    ),
+    step(
+        "the gateware's registers",
+        &["call", "srbs.listdev"],
+        4,
+        Answer::Has(&["sys_scratchpad", "big_bram"]),
+    ),
+    step(
+        "write a register ...",
+        &["call", "srbs.write_int", "sys_scratchpad", "0x12345678"],
+        1,
+        Answer::Is(""),
+    ),
+    step(
+        "... and read it back",
+        &["call", "srbs.read_uint", "sys_scratchpad"],
+        1,
+        Answer::Is("305419896"),
+    ),
+    step(
+        "the first word of a memory ...",
+        &["call", "srbs.write_int", "big_bram", "0x50726f78"],
+        1,
+        Answer::Is(""),
+    ),
+    step(
+        "... and all of it, in bulk",
+        &["call", "srbs.read", "big_bram", "1048576"],
+        3,
+        Answer::Has(&["50726f78", "1048576 bytes"]),
+    ),
+    step("another object", &["call", "foo.add_two", "2", "3"], 1, Answer::Is("5")),
     Step {
-        title: "what this agent has",
-        args: &["list"],
-        exit: 0,
-        answer: Answer::Has(&["counter", "foo", "srbs"]),
-    },
-    Step {
-        title: "what the board can do",
-        args: &["list", "srbs"],
-        exit: 0,
-        answer: Answer::Has(&["listdev", "read_uint", "progdev", "est_brd_clk"]),
-    },
-    Step {
-        title: "one method's documentation",
-        args: &["describe", "srbs.write_int"],
-        exit: 0,
-        answer: Answer::Has(&["write_int(device_name"]),
-    },
-    Step {
-        title: "the running gateware's registers",
-        args: &["call", "srbs.listdev"],
-        exit: 0,
-        answer: Answer::Has(&["sys_scratchpad", "big_bram"]),
-    },
-    Step {
-        title: "write a register, read it back",
-        args: &["call", "srbs.write_int", "sys_scratchpad", "0x12345678"],
-        exit: 0,
-        answer: Answer::Has(&[]),
-    },
-    Step {
-        title: "",
-        args: &["call", "srbs.read_uint", "sys_scratchpad"],
-        exit: 0,
-        answer: Answer::Is("305419896"),
-    },
-    Step {
-        title: "bytes in bulk",
-        args: &["call", "srbs.read", "big_bram", "1048576"],
-        exit: 0,
-        answer: Answer::Has(&["1048576"]),
-    },
-    Step {
-        title: "any Rust object is served alike",
-        args: &["call", "foo.add_two", "2", "3"],
-        exit: 0,
-        answer: Answer::Is("5"),
-    },
-    Step {
-        title: "a mistake comes back as an error, with a hint",
+        title: "a mistake",
         args: &["call", "srbs.read_uint", "sys_scratchpd"],
+        lines: 4,
         exit: 1,
-        answer: Answer::Has(&["sys_scratchpd", "sys_scratchpad"]),
+        answer: Answer::Has(&["KeyError", "'sys_scratchpd'", "hint:", "'sys_scratchpad'"]),
     },
 ];
 
@@ -125,7 +137,7 @@ fn walk(after: After) -> Result<(), String> {
     let address = wait_for(&said, "proximity-agent", "listening ")?;
     wait_for(&said, "proximity-agent", "ready")?;
 
-    println!("mock-fpga listens on {board}, proximity-agent on {address}");
+    println!("mock-fpga listens on {board}, proximity-agent on {address}\n");
     let wrong = WALK.iter().filter(|step| !take(step, &address)).count();
     if wrong > 0 {
         return Err(format!("{wrong} of {} steps gave the wrong answer", WALK.len()));
@@ -150,10 +162,7 @@ fn configuration(port: &str) -> String {
 
 /// Takes one step of the walk on the screen; says whether the answer was right.
 fn take(step: &Step, address: &str) -> bool {
-    if !step.title.is_empty() {
-        println!("\n# {}", step.title);
-    }
-    println!("$ proximity {}", step.args.join(" "));
+    println!("$ {:<58} # {}", format!("proximity {}", step.args.join(" ")), step.title);
     let output = match answer(step.args, address) {
         Ok(output) => output,
         Err(text) => {
@@ -161,18 +170,31 @@ fn take(step: &Step, address: &str) -> bool {
             return false;
         }
     };
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    print!("{out}{err}");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    print_part(&said, step.lines);
     let right = match step.answer {
-        Answer::Has(words) => words.iter().all(|word| out.contains(word) || err.contains(word)),
-        Answer::Is(text) => out.trim() == text,
+        Answer::Has(words) => words.iter().all(|word| said.contains(word)),
+        Answer::Is(text) => said.trim() == text,
     };
     let right = right && output.status.code() == Some(step.exit);
     if !right {
         println!("^ WRONG ({})", output.status);
     }
     right
+}
+
+/// Prints at most `most` lines of `text`, the last one among them, and none of them wider than a screen.
+fn print_part(text: &str, most: usize) {
+    let lines: Vec<&str> = text.lines().collect();
+    let left_out = lines.len().saturating_sub(most);
+    for (number, line) in lines.iter().enumerate() {
+        if left_out > 0 && number + 1 == most {
+            println!("    ... {left_out} more lines ...");
+        }
+        if number + 1 < most || number >= most - 1 + left_out {
+            println!("{}", line.chars().take(COLUMNS).collect::<String>());
+        }
+    }
 }
 
 /// Runs `proximity` against the agent at `address`.
@@ -223,13 +245,12 @@ fn print_how_to_connect(address: &str) {
     let binary = build::binary("proximity");
     let binary = binary.strip_prefix(&here).map_or(binary.as_path(), Path::new);
     println!(
-        "\nThe agent stays up until Ctrl-C. From another terminal:\n\n  \
-         {} -a {address} shell\n\n\
-         or from Python, with pyzmq and msgpack:\n\n  \
-         import msgpack, zmq\n  \
-         s = zmq.Context().socket(zmq.REQ); s.connect(\"{address}\")\n  \
-         s.send(msgpack.packb(dict(name=\"srbs\", proc=\"read_uint\", args=[\"sys_scratchpad\"], kwargs={{}})))\n  \
-         print(msgpack.unpackb(s.recv()))\n",
+        "\nIt stays up until Ctrl-C. From another terminal:\n\
+         \x20 {} -a {address} shell\n\
+         or in Python, after `pip install pyzmq msgpack` and in clients/python/src:\n\
+         \x20 from proximity import Proxy\n\
+         \x20 srbs = Proxy(\"{address}\", \"srbs\")\n\
+         \x20 srbs.read_uint(\"sys_scratchpad\")",
         binary.display()
     );
 }

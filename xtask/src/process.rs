@@ -93,7 +93,7 @@ impl Guarded {
         // parent: Drop cannot run when we are killed ourselves.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).env("RUST_LOG", "warn");
         command
             .spawn()
             .map(Self)
