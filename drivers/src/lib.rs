@@ -28,8 +28,8 @@ pub struct Kind {
 /// Opens an object as it was configured. Run once at the start, and again after the object failed.
 ///
 /// It touches no device, the first call does: `proximity-agent check` opens objects to see what they
-/// have (save those of a kind that is not [`Kind::tried_by_check`]), and a device that is away is no reason to fail. Methods answer `ConnectionError` until it is
-/// back.
+/// have (save those of a kind that is not [`Kind::tried_by_check`]), and a device that is away is no
+/// reason to fail. Methods answer `ConnectionError` until it is back.
 pub type Opener = Box<dyn Fn() -> Result<Box<dyn Object>, Fault> + Send + Sync>;
 
 /// All kinds there are.

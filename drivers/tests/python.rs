@@ -1,6 +1,7 @@
 //! Python objects: what passes, what is told, and what their processes do to nobody but themselves.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that fails by a panic works")]
+#![allow(clippy::result_large_err, reason = "a test has time")]
 
 #[path = "python/support.rs"]
 mod support;

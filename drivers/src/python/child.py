@@ -436,6 +436,8 @@ def build(module_and_class, path, args, kwargs):
 def serve():
     questions = requests()
     try:
+        if sys.version_info < (3, 9):
+            raise RuntimeError(f"this is Python {sys.version.split()[0]}; it must be 3.9 or later")
         published = build(*next(questions))
         described = pack(published.described())
     except BaseException as error:

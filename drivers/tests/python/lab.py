@@ -78,8 +78,9 @@ class Lab:
         time.sleep(seconds)
         return seconds
 
-    def stubborn(self):
-        """Does not end, and does not want to be ended."""
+    def stubborn(self, mark=os.devnull):
+        """Does not end, and does not want to be ended; leaves a file to tell that it is on."""
+        open(mark, "w").close()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             time.sleep(60)
