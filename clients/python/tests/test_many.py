@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from conftest import LOOPBACK, Process, free_url
+from conftest import LOOPBACK, Process, free_url, until
 from objects import Bench
 from proximity import (
     AsyncProxy,
@@ -40,19 +41,25 @@ def test_a_batch_gives_each_call_its_own_result(proxy: Proxy) -> None:
     assert list(batch)[-1] is last
 
 
-def test_a_batch_is_much_faster_than_its_calls(proxy: Proxy) -> None:
-    count = 1000
-    began = time.monotonic()
-    for number in range(count):
-        proxy.add(number)
-    single = time.monotonic() - began
-    began = time.monotonic()
+def test_a_batch_does_not_wait_for_each_answer_in_turn(
+    proxy: Proxy, server: Server, bench: Bench
+) -> None:
+    proxy.add(1)
+    waiting = server._workers["bench"]._waiting
+
+    def open_when_they_wait() -> None:
+        bench.entered.acquire()
+        until(lambda: len(waiting) == 10, "the other calls were sent")
+        bench.gate.set()
+
+    opener = threading.Thread(target=open_when_they_wait)
+    opener.start()
     with proxy.batch() as batch:
-        for number in range(count):
-            batch.add(number)
-    together = time.monotonic() - began
-    assert [call.result() for call in batch] == [number + 2 for number in range(count)]
-    assert together < single
+        held = batch.hold()
+        counts = [batch.count() for _ in range(10)]
+    opener.join()
+    assert held.result() == "held"
+    assert [call.result() for call in counts] == list(range(1, 11))
 
 
 def test_a_batch_that_is_left_by_an_error_sends_nothing(proxy: Proxy, bench: Bench) -> None:

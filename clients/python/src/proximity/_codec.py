@@ -34,6 +34,7 @@ Handled = list[Any]
 _encoders: list[Callable[[Handled], Handled]] = []
 _decoders: list[Callable[[Handled], Handled]] = []
 
+_SMALL = 1024
 _SCALARS = frozenset((int, float, bool, type(None), str))
 _JSON_FIRST = b"{ \t\r\n"
 _TIME_FORMAT = "%Y%m%dT%H:%M:%S.%f"
@@ -69,50 +70,51 @@ class Packer:
 
     def __init__(self) -> None:
         # Without bin types msgpack writes text just as the wire wants it; bytes are left to us.
-        self._flat: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=False).pack
+        self.flat: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=False).pack
 
-    def pack(self, value: Any, depth: int = 0) -> bytes:
-        """Gives `value` as MessagePack.
+    def pack(self, value: Any) -> bytes:
+        """Gives `value` as MessagePack; raises as `put`."""
+        parts: list[bytes] = []
+        self.put(value, parts)
+        return b"".join(parts)
+
+    def put(self, value: Any, parts: list[bytes], depth: int = 0) -> None:
+        """Appends the pieces of `value` as MessagePack, so that large ones are copied only once.
 
         Raises TypeError for what has no form on the wire, ValueError for what is beyond its limits.
         """
         kind = type(value)
-        if kind in _SCALARS:
-            return self._number(value) if kind is int else self._flat(value)
-        if kind is bytes:
-            return _head(len(value), (0xC4, 0xC5, 0xC6)) + bytes(value)
         if kind is list or kind is tuple:
             if _SCALARS.issuperset(map(type, value)):
-                return self._flat_list(value)
+                parts.append(self._number(value))
+                return
             _descend(depth)
-            parts = [_head(len(value), (0xDC, 0xDD), 0x90)]
-            parts += [self.pack(item, depth + 1) for item in value]
-            return b"".join(parts)
-        if kind is dict:
-            return self._dict(value, depth)
-        return self.pack(plain(value), depth)
+            parts.append(_head(len(value), (0xDC, 0xDD), 0x90))
+            for item in value:
+                self.put(item, parts, depth + 1)
+        elif kind in _SCALARS:
+            parts.append(self._number(value))
+        elif kind is bytes:
+            parts.append(_head(len(value), (0xC4, 0xC5, 0xC6)))
+            parts.append(value)
+        elif kind is dict:
+            _descend(depth)
+            parts.append(_head(len(value), (0xDE, 0xDF), 0x80))
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise TypeError(
+                        f"dict key {_short(key)} is no text; the wire has text keys only"
+                    )
+                parts.append(self.flat(str.__str__(key)))
+                self.put(item, parts, depth + 1)
+        else:
+            self.put(plain(value), parts, depth)
 
-    def _number(self, value: int) -> bytes:
+    def _number(self, value: Any) -> bytes:
         try:
-            return self._flat(value)
+            return self.flat(value)
         except OverflowError:
-            raise ValueError(f"{_short(value)} does not fit in 64 bits") from None
-
-    def _flat_list(self, value: Any) -> bytes:
-        try:
-            return self._flat(value)
-        except OverflowError:
-            raise ValueError("a number in the list does not fit in 64 bits") from None
-
-    def _dict(self, value: dict[Any, Any], depth: int) -> bytes:
-        _descend(depth)
-        parts = [_head(len(value), (0xDE, 0xDF), 0x80)]
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"dict key {_short(key)} is no text; the wire has text keys only")
-            parts.append(self._flat(str.__str__(key)))
-            parts.append(self.pack(item, depth + 1))
-        return b"".join(parts)
+            raise ValueError(f"a number in {_short(value)} does not fit in 64 bits") from None
 
 
 def _head(count: int, markers: tuple[int, ...], fix: int | None = None) -> bytes:
@@ -229,6 +231,12 @@ def _text(value: Any) -> str:
 
 def unpack(data: bytes | memoryview) -> Any:
     """Reads one MessagePack value that a server sent."""
+    # Most replies are small and hold no dict that stands for something: no need to look at each.
+    if type(data) is bytes and len(data) < _SMALL and b"__" not in data and not _decoders:
+        try:
+            return msgpack.unpackb(data)
+        except ValueError:
+            pass  # what is odd about it is seen to below
     return _unpack(data, object_hook=decoded)
 
 

@@ -143,8 +143,11 @@ class Request:
     def _envelope(self, pack: _codec.Packer, epoch: int, key: str, value: Any) -> bytes:
         if self.json:
             return _codec.to_json({"v": 2, "id": self.id, "epoch": epoch, key: value})
-        head = (b"\x84\xa1v\x02\xa2id", pack.pack(self.id), b"\xa5epoch", pack.pack(epoch))
-        return b"".join((*head, pack.pack(key), pack.pack(value)))
+        parts = [b"\x84\xa1v\x02\xa2id"]
+        pack.put(self.id, parts)
+        parts += (b"\xa5epoch", pack.flat(epoch), pack.flat(key))
+        pack.put(value, parts)
+        return b"".join(parts)
 
 
 def fault_of(error: BaseException) -> Fault:

@@ -45,6 +45,7 @@ _V_ID, _OP, _EPOCH, _EXPIRES = (
     b"\xa7expires",
 )
 _NAME, _PROC, _ARGS, _KWARGS = b"\xa4name", b"\xa4proc", b"\xa4args", b"\xa6kwargs"
+_NO_KWARGS = _KWARGS + b"\x80"
 _MAP_7, _MAP_9 = b"\x87", b"\x89"
 
 
@@ -59,6 +60,8 @@ class Target:
         # An epoch and a deadline are for what touches an object.
         self.timed = op not in ("hello", "describe")
         self.op_key = _OP + pack(op)
+        # Whether a reply is looked at before it is copied: large ones are not copied once more.
+        self.large = False
         self.names = b"".join((_NAME, pack(name), _PROC, pack(proc), _ARGS))
 
     def __str__(self) -> str:
@@ -106,24 +109,20 @@ class Session:
         a request that is larger than the agent takes.
         """
         number = next(self._count)
-        flat = pack.pack
-        timed = b""
+        parts = [_MAP_9, self._v_id, pack.flat(number), target.op_key]
         if target.timed:
             expires = int((deadline + self._offset) * 1000)
-            timed = self._epoch_key + _EXPIRES + flat(expires if expires > 0 else 0)
-        data = b"".join(
-            (
-                _MAP_9 if timed else _MAP_7,
-                self._v_id,
-                flat(number),
-                target.op_key,
-                timed,
-                target.names,
-                flat(args),
-                _KWARGS,
-                flat(kwargs) if kwargs else b"\x80",
-            )
-        )
+            parts += (self._epoch_key, _EXPIRES, pack.flat(expires if expires > 0 else 0))
+        else:
+            parts[0] = _MAP_7
+        parts.append(target.names)
+        pack.put(args, parts)
+        if kwargs:
+            parts.append(_KWARGS)
+            pack.put(kwargs, parts)
+        else:
+            parts.append(_NO_KWARGS)
+        data = b"".join(parts)
         if len(data) > self.max_frame:
             raise call_error(
                 NotSent,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
-import difflib
-import html
 import math
 import os
 import re
@@ -34,6 +31,8 @@ from .errors import CallError, OutcomeUnknown, RemoteError, call_error
 from .interface import Interface, Method
 
 if TYPE_CHECKING:
+    import concurrent.futures
+
     from .many import Batch
 
 # How long a wait goes on before it is looked whether the connection still stands: the quickest
@@ -48,6 +47,10 @@ _LOOK_S = 1.0
 # Milliseconds that a cancelled call's word to the agent may take after the connection is closed.
 _CANCEL_LINGER_MS = 200
 
+# Bytes from which on it is worth not to copy a message.
+_LARGE = 1 << 16
+# A frame with another behind it; the flags of pyzmq are slow to combine.
+_MORE = int(zmq.SNDMORE) | int(zmq.DONTWAIT)
 _NO_KWARGS: dict[str, Any] = {}
 
 
@@ -105,14 +108,14 @@ class Connection:
         socket = self.socket
         while True:
             try:
-                socket.send(b"", zmq.SNDMORE | zmq.DONTWAIT)
+                socket.send(b"", _MORE)
                 break
             except zmq.Again:
                 left = end - time.monotonic()
                 if left <= 0 or not socket.poll(_ms(left), zmq.POLLOUT):
                     raise session.not_sent(target, end - began) from None
                 self.broke()
-        socket.send(data, 0, len(data) < 1 << 16)
+        socket.send(data, 0, len(data) < _LARGE)
 
     def receive(self, session: Session, target: Target, began: float, end: float) -> Any:
         """Gives the next message, whatever it is."""
@@ -120,12 +123,15 @@ class Connection:
         if end - began < _SLICE_S:
             self._wait(session, target, began, end)
         while True:
-            with contextlib.suppress(zmq.Again):
-                first = socket.recv()
+            try:
+                data: Any = socket.recv()
                 break
+            except zmq.Again:
+                pass
             self._wait(session, target, began, end)
-        # Behind the empty delimiter; large replies are not copied once more.
-        data = socket.recv(copy=False).buffer if first == b"" else first
+        if not data:  # the delimiter
+            data = socket.recv(copy=False).buffer if target.large else socket.recv()
+        target.large = len(data) >= _LARGE
         try:
             return _codec.unpack(data)
         except ValueError as error:
@@ -441,9 +447,9 @@ class Proxy:
 
     def _no_such(self, name: str) -> str:
         known = dir(self)
-        near = difflib.get_close_matches(name, known, 1)
+        near = nearest(name, known)
         if near:
-            return f"'{self._name}' has no '{name}'; did you mean '{near[0]}'?"
+            return f"'{self._name}' has no '{name}'; did you mean '{near}'?"
         few = f"; it has: {', '.join(known)}" if 0 < len(known) <= 12 else ""
         return f"'{self._name}' has no '{name}'{few}"
 
@@ -559,8 +565,8 @@ class Agent:
         objects = self._link.greet(self._timeout).objects
         if name in objects or any(known.startswith(name + ".") for known in objects):
             return self[name]
-        near = difflib.get_close_matches(name, objects, 1)
-        more = f"did you mean '{near[0]}'?" if near else f"it has: {', '.join(sorted(objects))}"
+        near = nearest(name, objects)
+        more = f"did you mean '{near}'?" if near else f"it has: {', '.join(sorted(objects))}"
         raise AttributeError(f"{self._link.url} has no object '{name}'; {more}")
 
     def __dir__(self) -> list[str]:
@@ -599,6 +605,13 @@ class Agent:
         )
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Gives the name that was most likely meant."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, known, 1)), None)
+
+
 def nested_names(objects: Iterable[str], name: str) -> frozenset[str]:
     """Gives what comes right behind `name` and a dot in the objects' names."""
     inside = name + "."
@@ -617,6 +630,8 @@ def array(value: Any, dtype: Any) -> Any:
 
 
 def _table(facts: Sequence[tuple[str, str]], interface: Interface | None = None) -> str:
+    import html
+
     rows = [f"<tr><th>{name}</th><td>{html.escape(value)}</td></tr>" for name, value in facts]
     if interface is not None:
         for method in interface.methods.values():

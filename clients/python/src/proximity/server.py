@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import difflib
 import queue
@@ -36,6 +37,8 @@ _LINGER_MS = 500
 _HANDSHAKE_MS = 3000
 # Replies that may wait for one peer that does not read them.
 _PEER_QUEUE = 64
+# Bytes from which on it is worth not to copy a reply.
+_LARGE = 64 << 10
 # What a message may be longer than the data in it.
 _SLACK = 64 << 10
 CANCELLED: Fault = ("RuntimeError", "the call was cancelled", [], None)
@@ -81,7 +84,9 @@ class Server:
         self._serving = False
         self._context = context or zmq.Context.instance()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._replies: zmq.Socket[bytes] = self._context.socket(zmq.PULL)
+        # Workers put their answers here, and ring.
+        self.answered: collections.deque[list[bytes]] = collections.deque()
+        self._bell: zmq.Socket[bytes] = self._context.socket(zmq.PULL)
         for option, value in (
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.HANDSHAKE_IVL, _HANDSHAKE_MS),
@@ -95,9 +100,9 @@ class Server:
             self._socket.bind(url)
         except zmq.ZMQError:
             self._socket.close(0)
-            self._replies.close(0)
+            self._bell.close(0)
             raise
-        self._replies.bind(self._inside)
+        self._bell.bind(self._inside)
         self.url: str = self._socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
 
     def expose(
@@ -131,7 +136,7 @@ class Server:
         """
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._replies, zmq.POLLIN)
+        poller.register(self._bell, zmq.POLLIN)
         next_watch = time.monotonic()
         self._serving = True
         try:
@@ -143,7 +148,7 @@ class Server:
                         next_watch = time.monotonic() + interval
                     wait = _ms(next_watch - time.monotonic())
                 for socket, _ in poller.poll(wait):
-                    if socket is self._replies:
+                    if socket is self._bell:
                         self._forward()
                     else:
                         self._receive()
@@ -165,8 +170,8 @@ class Server:
         if not self._serving:
             self._drain()
             return
-        with contextlib.suppress(zmq.ZMQError), self.inner() as socket:
-            socket.send(b"", zmq.DONTWAIT)  # it may have ended meanwhile
+        with contextlib.suppress(zmq.ZMQError), self.bell() as bell:
+            bell.send(b"", zmq.DONTWAIT)  # it may have ended meanwhile
         own = [worker.thread for worker in self._workers.values()]
         if self._thread is not None and threading.current_thread() not in (self._thread, *own):
             self._thread.join()
@@ -185,8 +190,8 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server at {self.url}: {', '.join(self._workers)}>"
 
-    def inner(self) -> zmq.Socket[bytes]:
-        """Makes a socket on which another thread hands replies to the one that serves."""
+    def bell(self) -> zmq.Socket[bytes]:
+        """Makes a socket with which another thread wakes the one that serves."""
         socket: zmq.Socket[bytes] = self._context.socket(zmq.PUSH)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, 0)
@@ -208,29 +213,32 @@ class Server:
         while (left := until - time.monotonic()) > 0 and any(
             w.running for w in self._workers.values()
         ):
-            if self._replies.poll(_ms(min(left, _LOOK_S))):
+            if self._bell.poll(_ms(min(left, _LOOK_S))):
                 self._forward()
         for worker in self._workers.values():
             unfinished = worker.give_up()
             if unfinished is not None:
                 fault: Fault = ("RuntimeError", "the server stopped while the method ran", [], None)
                 self._refuse(unfinished, fault, "Draining", "unknown")
-        while self._replies.poll(0):
+        while self._bell.poll(0):
             self._forward()
         time.sleep(_PARTING_S)
         self._socket.close()
-        self._replies.close(0)
+        self._bell.close(0)
 
     # Messages.
 
     def _forward(self) -> None:
-        frames = self._replies.recv_multipart()
-        if len(frames) > 1:
-            self._send(frames)
+        """Sends what workers have answered."""
+        self._bell.recv()
+        while self.answered:
+            self._send(self.answered.popleft())
 
     def _send(self, frames: list[bytes]) -> None:
         try:
-            self._socket.send_multipart(frames, zmq.DONTWAIT)
+            # Large replies are not copied on their way out.
+            copied = len(frames[-1]) < _LARGE
+            self._socket.send_multipart(frames, zmq.DONTWAIT, copied)
         except zmq.ZMQError:  # the peer has gone, or reads nothing
             self.undeliverable += 1
 
@@ -411,7 +419,7 @@ class _Worker:
     # For the object's own thread.
 
     def _run(self) -> None:
-        with self._server.inner() as socket:
+        with self._server.bell() as bell:
             while (request := self._queue.get()) is not None:
                 with self._lock:
                     if request not in self._waiting:
@@ -421,7 +429,8 @@ class _Worker:
                 frames = [*request.envelope, self._execute(request)]
                 with self._lock:
                     if self.running is request:
-                        socket.send_multipart(frames)
+                        self._server.answered.append(frames)
+                        bell.send(b"")
                         self.running = None
                 # The call's arguments and result are not kept until the next one.
                 del request, frames
