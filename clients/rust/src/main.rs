@@ -18,7 +18,7 @@ use std::{process::ExitCode, time::Duration};
 
 /// Calls the objects that a Proximity agent exposes.
 #[derive(Parser)]
-#[command(version, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(version, after_help = EXAMPLES, disable_help_subcommand = true, args_override_self = true)]
 struct Cli {
     #[arg(short, long, global = true, value_name = "ADDRESS", help = AGENT)]
     agent: Option<String>,

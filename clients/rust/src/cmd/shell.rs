@@ -31,6 +31,7 @@ At the prompt:
   srbs                               what it can do
   list, describe OBJECT              as the commands
   ?, help                            this text
+  # ...                              nothing: a comment
   exit, quit, Ctrl-D                 leave
 Tab completes objects, methods, parameters and registers. Ctrl-C ends a call, not the shell.
 Arguments are written as for `proximity call`.";
@@ -121,6 +122,9 @@ fn greet(app: &App<'_>) -> Result<(), Failure> {
 /// Does what a line says.
 fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Failure> {
     let line = line.trim();
+    if line.starts_with('#') {
+        return Ok(());
+    }
     if let Some(asked) = line.strip_suffix('?').or_else(|| line.strip_prefix('?')) {
         let asked = asked.trim();
         return if asked.is_empty() { help(app) } else { Describe::new(asked).run(app) };
