@@ -89,7 +89,7 @@ fn what_the_documents_say_of_mistakes_is_what_is_said() {
 fn the_example_in_deploy_tells_every_key() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
     let example = fs::read_to_string(path).unwrap();
-    let chapters = ["The agent", "Objects", "Driver counter", "Driver fpga"];
+    let chapters = ["The agent", "Objects", "Driver counter", "Driver fpga", "Driver python"];
     for key in chapters.iter().flat_map(|chapter| documented(chapter)) {
         let told = |line: &str| {
             let line = line.trim_start_matches(['#', ' ', '[']);
@@ -113,6 +113,6 @@ fn the_example_in_deploy_is_good_with_all_that_it_has_in_comments() {
     let (config, _) = config::parse("agent.toml", &text).unwrap_or_else(|found| {
         panic!("{}\n{text}", found.mistakes.first().unwrap());
     });
-    assert_eq!(config.objects.len(), 3);
+    assert_eq!(config.objects.len(), 4);
     assert!(!config.plaintext.is_empty());
 }
