@@ -45,8 +45,12 @@ use std::{
 
 /// The longest line taken: a reply of 16 MiB whose every byte is escaped, and its name.
 const MAX_LINE: usize = (32 << 20) + 1024;
-/// What one receive takes at most.
-const RECEIVE: usize = 128 << 10;
+/// What one receive takes at least. It takes more once the buffer has grown with long lines.
+const RECEIVE: usize = 16 << 10;
+/// The most receives in a row that are not for a request under way: a server may talk without end.
+const CATCH_UP: usize = 64;
+/// The most informs that one request may have.
+const INFORMS: usize = 100_000;
 /// How many bytes of requests are gathered for one send.
 const SEND: usize = 64 << 10;
 /// How long a new server may keep silent before it is taken for one that does not introduce itself.
@@ -392,12 +396,16 @@ impl KatcpClient {
         self.begin(limit).map_err(|error| (0, error.during(shown(0))))?;
         let (mut made, mut done, mut refused) = (0, 0, None);
         while done < made || (made < count && refused.is_none()) {
-            while made < count && made - done < depth && refused.is_none() && self.out.len() < SEND
-            {
+            // Refilled by halves: one send for many small requests, and the server always has some at hand.
+            let full = if made - done > depth / 2 { made } else { count.min(done + depth) };
+            while made < full && refused.is_none() {
                 let sent =
                     Sent { name: name.into(), mid: self.mid(), index: made, detached: false };
                 self.write(sent, |writer| request(made, writer)).map_err(|error| (made, error))?;
                 made += 1;
+                if self.out.len() >= SEND {
+                    self.flush(limit).map_err(|error| (done, error.during(shown(done))))?;
+                }
             }
             let arrived = self.flush(limit).and_then(|()| self.receive(limit));
             let index = match arrived.map_err(|error| (done, error.during(shown(done))))? {

@@ -197,6 +197,9 @@ fn large_transfers_arrive_whole_in_any_pieces() {
                 .unwrap()
         });
         assert!(read == pattern, "{personality:?} {fault:?}");
+        let bulk =
+            board.call(|fpga, cx| fpga.bulkread(cx, "big_bram", 1 << 20, 0).map(<[u8]>::to_vec));
+        assert!(bulk.unwrap() == pattern, "{personality:?} {fault:?}");
         // 256 blocks of 4 KiB at 40 ms each would be 10 s.
         assert!(took < Duration::from_secs(3), "{took:?}");
         // Neither end at the edge of a word or of a piece.
@@ -223,6 +226,40 @@ fn boards_of_the_other_byte_order_read_and_write_the_same_numbers() {
     board.ask("write_int", r#"["sys_scratchpad", 258]"#);
     assert_eq!(mock.peek("sys_scratchpad").unwrap(), [2, 1, 0, 0]);
     assert_eq!(board.ask("read_int", r#"["sys_scratchpad"]"#), "258");
+}
+
+#[test]
+fn the_byte_order_is_told_by_the_boards_id() {
+    for (swapped, id) in [(false, [0, 0, 0xb0, 0x0b]), (true, [0x0b, 0xb0, 0, 0])] {
+        let mock = mock(Personality::Roach2);
+        mock.poke("sys_board_id", 0, &id);
+        let mut board = Board::of(&Setup { byte_order: None, ..setup(&mock) });
+        assert_eq!(board.ask("read_uint", r#"["sys_board_id"]"#), 0xb00b.to_string());
+        board.ask("write_int", r#"["sys_scratchpad", 258]"#);
+        let bytes = if swapped { [2, 1, 0, 0] } else { [0, 0, 1, 2] };
+        assert_eq!(mock.peek("sys_scratchpad").unwrap(), bytes);
+    }
+}
+
+#[test]
+fn many_registers_are_read_in_one_call() {
+    let mock = mock(Personality::Roach2);
+    let mut board = Board::of(&setup(&mock));
+    let names: Vec<String> = (0..1000).map(|word| format!(r#"["big_bram",{word}]"#)).collect();
+    let numbers: Vec<String> =
+        (0..1000).map(|n: u32| n.wrapping_mul(4_294_967).to_string()).collect();
+    let pairs = names.iter().zip(&numbers);
+    let pairs: Vec<String> =
+        pairs.enumerate().map(|(word, (_, n))| format!(r#"["big_bram",{n},{word}]"#)).collect();
+    assert_eq!(board.ask("write_many", &format!("[[{}]]", pairs.join(","))), "null");
+    let (many, answer) = timed(|| board.ask("read_many", &format!("[[{}]]", names.join(","))));
+    assert_eq!(answer, format!("[{}]", numbers.join(",")));
+    let (single, ()) = timed(|| {
+        for _ in 0..1000 {
+            board.call(|fpga, cx| fpga.read_uint(cx, "sys_rev", 0)).unwrap();
+        }
+    });
+    println!("1000 registers: {many:?} in one call, {single:?} one by one");
 }
 
 #[test]

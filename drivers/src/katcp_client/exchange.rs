@@ -1,7 +1,7 @@
 //! The turn of a request: connect, write, send, receive, and what to do when one of them fails.
 
 use super::{
-    Arg, GREETING, KatcpClient, KatcpError, Limit, RECEIVE,
+    Arg, CATCH_UP, GREETING, INFORMS, KatcpClient, KatcpError, Limit, RECEIVE,
     connection::Wait,
     inbox::{Sent, Sorted, lossy},
     shown,
@@ -37,12 +37,13 @@ impl KatcpClient {
         mut on_inform: impl FnMut(Message<'_>),
     ) -> Result<(), KatcpError> {
         self.request(limit, name, args)?;
-        loop {
+        for _ in 0..=INFORMS {
             match self.receive(limit).map_err(|error| error.during(shown(name, args)))? {
                 Arrived::Reply(_) => return Ok(()),
                 Arrived::Inform => self.parser.current().into_iter().for_each(&mut on_inform),
             }
         }
+        Err(self.out_of_step(format!("more than {INFORMS} informs"), &shown(name, args)))
     }
 
     /// Makes one request.
@@ -110,10 +111,8 @@ impl KatcpClient {
 
     /// Waits until the server has told which protocol it speaks, for a while.
     pub(super) fn await_greeting(&mut self, limit: &Limit<'_>) -> Result<(), KatcpError> {
-        while !self.inbox.introduced {
-            if self.link.wait(false, limit).map_err(|error| self.lost(error))? == Wait::Over {
-                break;
-            }
+        while !self.inbox.introduced && !limit.is_over() {
+            self.link.wait(false, limit).map_err(|error| self.lost(error))?;
             self.catch_up()?;
         }
         self.inbox.introduced = true;
@@ -122,12 +121,13 @@ impl KatcpClient {
 
     /// Deals with all that has come, without waiting.
     pub(super) fn catch_up(&mut self) -> Result<(), KatcpError> {
-        loop {
+        for _ in 0..CATCH_UP {
             while self.sort()?.is_some() {}
             if !self.fill(false)? {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     pub(super) fn mid(&mut self) -> Option<u32> {
@@ -168,18 +168,25 @@ impl KatcpClient {
 
     /// Receives until there is something for a request that waits.
     pub(super) fn receive(&mut self, limit: &Limit<'_>) -> Result<Arrived, KatcpError> {
+        let mut filled = false;
         loop {
-            if let Some(arrived) = self.sort()? {
-                if let Arrived::Reply(_) = arrived {
-                    self.link.answered();
-                }
+            let arrived = self.sort()?;
+            if let Some(reply @ Arrived::Reply(_)) = arrived {
+                self.link.answered();
+                return Ok(reply);
+            }
+            // A server that talks without end is always ready to be read.
+            if (filled || arrived.is_some()) && limit.is_over() {
+                return Err(self.over(limit));
+            }
+            if let Some(arrived) = arrived {
                 return Ok(arrived);
             }
             match self.link.wait(false, limit) {
-                Ok(Wait::Ready) => self.fill(true)?,
+                Ok(Wait::Ready) => filled = self.fill(true)?,
                 Ok(Wait::Over) => return Err(self.over(limit)),
                 Err(error) => return Err(self.lost(error)),
-            };
+            }
         }
     }
 
