@@ -9,7 +9,7 @@
 
 use proptest::prelude::*;
 use proximity_proto::{
-    Value,
+    Array, Value,
     call::Call,
     limits::{Limits, MAX_DEPTH, MAX_NAME},
     message::Message,
@@ -271,4 +271,19 @@ fn read_every_way(bytes: &[u8]) {
     if let Some(value) = value {
         let _ = format!("{value:?}");
     }
+}
+
+#[test]
+fn the_contents_of_lists_and_maps_are_their_bytes_and_no_others() {
+    // {a: [1, [2]], b: {}} in forms that nobody of ours writes, and a list behind it.
+    let bytes = b"\x92\xde\0\x02\xd9\x01a\x92\xcd\0\x01\x91\x02\xc4\x01b\x80\x90";
+    let Some(Value::Array(list)) = Value::first(bytes) else { panic!("a list") };
+    assert_eq!(list.contents(), &bytes[1..]);
+    let Some(Value::Map(map)) = list.get(0) else { panic!("a map") };
+    assert_eq!(map.contents(), &bytes[4..bytes.len() - 1]);
+    let Some(Value::Array(inner)) = map.get("a") else { panic!("a list") };
+    assert_eq!(inner.contents(), b"\xcd\0\x01\x91\x02");
+    assert_eq!(inner.skip(1).contents(), b"\x91\x02");
+    let Some(Value::Map(empty)) = map.get("b") else { panic!("a map") };
+    assert_eq!((empty.contents(), Array::EMPTY.contents()), (&b""[..], &b""[..]));
 }
