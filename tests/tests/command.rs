@@ -1,0 +1,348 @@
+//! The `proximity` command against a real agent: what it prints, where, and with what status it ends.
+
+use proximity_tests::{
+    PATIENCE,
+    process::{Agent, Process, TestAgent, program, scratch},
+};
+use std::{
+    io::{Read, Write},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A command as a person would type it.
+fn proximity(endpoint: &str) -> Command {
+    let mut command = Command::new(program("proximity"));
+    command.args(["-a", endpoint]).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// What a command printed, on both, and its status.
+fn said(output: &Output) -> (String, String, i32) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code().unwrap_or(-1))
+}
+
+fn run(endpoint: &str, args: &[&str]) -> (String, String, i32) {
+    said(&proximity(endpoint).args(args).output().expect("the command starts"))
+}
+
+/// What a command that succeeds prints.
+fn printed(endpoint: &str, args: &[&str]) -> String {
+    let (out, err, status) = run(endpoint, args);
+    assert_eq!((err.as_str(), status), ("", 0), "{args:?}");
+    out
+}
+
+const OBJECTS: &str = "[objects.foo]\ndriver = \"calculator\"\n\
+    [objects.counter]\ndriver = \"counter\"\n\
+    [objects.\"animals.angry\"]\ndriver = \"counter\"\nstart = 100\n";
+
+/// An agent with a mock board.
+fn board() -> (Process, Agent) {
+    let mut mock =
+        Process::start(Command::new(program("mock-fpga")).args(["--listen", "127.0.0.1:0"]));
+    let address = mock.line("listening ");
+    let port = address.rsplit(':').next().expect("an address has a port");
+    let agent = Agent::start(&format!(
+        "{OBJECTS}[objects.srbs]\ndriver = \"fpga\"\nhost = \"127.0.0.1\"\nport = {port}\n"
+    ));
+    let connected = run(&agent.endpoint, &["call", "srbs.wait_connected", "20"]);
+    assert_eq!(connected.0, "True\n", "{connected:?}");
+    (mock, agent)
+}
+
+/// Compares with `tests/golden/command/NAME.txt`. `UPDATE_GOLDEN=1` writes it anew, and then fails so
+/// that nobody forgets to look.
+fn golden(name: &str, text: &str) {
+    let path = format!("{}/golden/command/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    if expected != text && std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("the golden file can be written");
+        panic!("{name}.txt was written anew: read it, and its line in SHA256SUMS");
+    }
+    assert_eq!(text, expected, "{name}.txt");
+}
+
+#[test]
+fn the_help_teaches() {
+    let mut text = String::new();
+    for args in [
+        &["--help"][..],
+        &["list", "--help"],
+        &["describe", "--help"],
+        &["call", "--help"],
+        &["get", "--help"],
+        &["set", "--help"],
+        &["shell", "--help"],
+    ] {
+        let output = Command::new(program("proximity")).args(args).output().expect("it starts");
+        let (out, err, status) = said(&output);
+        assert_eq!((err.as_str(), status), ("", 0));
+        text += &format!("$ proximity {}\n{out}\n", args.join(" "));
+    }
+    golden("help", &text);
+}
+
+#[test]
+fn every_mistake_is_told_in_a_line_with_its_status() {
+    let agent = Agent::start(OBJECTS);
+    let mut text = String::new();
+    for args in [
+        // The object's own: 1.
+        &["call", "foo.div_two", "2", "0"][..],
+        &["call", "foo.add_two", "2"],
+        &["call", "foo.add_two", "2", "3", "4"],
+        &["call", "foo.add_two", "2", "three"],
+        &["call", "foo.add_tow", "2", "3"],
+        &["call", "fo.add_two", "2", "3"],
+        &["call", "counter.add", "stp=2"],
+        &["call", "counter.value"],
+        &["get", "counter.valeu"],
+        &["get", "counter.add"],
+        &["set", "counter.value", "much"],
+        &["describe", "nope"],
+        // Wrong usage: 2.
+        &["call", "foo"],
+        &["call", "counter.add", "99999999999999999999"],
+        &["call", "foo.add_two", "[1,"],
+        &["call", "foo.add_two", "@/nowhere/to/be/found"],
+        &["call", "foo.add_two", "2", "3", "--raw"],
+        &["describe", "foo.add_tow"],
+        &["call"],
+        &["cal", "foo.add_two"],
+        &["--timeout", "0", "list"],
+        &["-a", "nowhere:port", "list"],
+        &["-a", "udp://here:1", "list"],
+        // As JSON, for programs.
+        &["--json", "call", "foo.div_two", "2", "0"],
+        &["--json", "call", "foo"],
+    ] {
+        let (out, err, status) = run(&agent.endpoint, args);
+        assert_eq!(out, "", "{args:?}");
+        text += &format!("$ proximity {}\n{err}[{status}]\n\n", args.join(" "));
+    }
+    golden("mistakes", &text);
+}
+
+#[test]
+fn what_there_is_is_listed_and_described() {
+    let agent = Agent::start(OBJECTS);
+    let mut text = String::new();
+    for args in [
+        &["list"][..],
+        &["list", "foo"],
+        &["list", "animals.angry"],
+        &["describe", "counter"],
+        &["describe", "animals.angry.add"],
+        &["describe", "counter.value"],
+        &["--json", "list"],
+        &["--json", "list", "counter"],
+        &["--json", "describe", "counter.add"],
+        &["--json", "describe", "counter.value"],
+    ] {
+        let out = printed(&agent.endpoint, args);
+        text += &format!("$ proximity {}\n{out}\n", args.join(" "));
+    }
+    golden("described", &text);
+}
+
+#[test]
+fn values_go_there_and_back() {
+    let agent = Agent::start(OBJECTS);
+    let printed = |args: &[&str]| printed(&agent.endpoint, args);
+    assert_eq!(printed(&["call", "foo.add_two", "2", "3"]), "5\n");
+    assert_eq!(printed(&["call", "foo.add_two", "0x10", "-0.5"]), "15.5\n");
+    assert_eq!(printed(&["call", "foo.div_two", "y=2", "x=500"]), "250\n");
+    assert_eq!(printed(&["call", "foo.sub_two", "--", "-1", "-0x1"]), "0\n");
+    assert_eq!(printed(&["--json", "call", "foo.add_two", "1.0", "2"]), "3.0\n");
+    assert_eq!(printed(&["call", "animals.angry.add", "-1"]), "99\n", "dotted names");
+    assert_eq!(printed(&["call", "counter.add"]), "1\n");
+    assert_eq!(printed(&["set", "counter.value", "-7"]), "");
+    assert_eq!(printed(&["get", "counter.value"]), "-7\n");
+    assert_eq!(printed(&["--json", "get", "counter.value"]), "-7\n");
+}
+
+#[test]
+fn bytes_come_from_files_and_go_to_files() {
+    let (_mock, agent) = board();
+    let directory = scratch();
+    let file = directory.join("data.bin");
+    let data: Vec<u8> = (0..4096u32).map(|n| n.to_be_bytes()[3]).collect();
+    std::fs::write(&file, &data).expect("the scratch directory can be written");
+    let written = format!("@{}", file.display());
+    let printed = |args: &[&str]| printed(&agent.endpoint, args);
+    printed(&["call", "srbs.write", "big_bram", &written, "offset=1024"]);
+    let read = ["call", "srbs.read", "big_bram", "4096", "1024"];
+    let raw = proximity(&agent.endpoint).args(read).arg("--raw").output().expect("it starts");
+    assert_eq!(raw.stdout, data);
+    let dumped = printed(&read);
+    assert!(
+        dumped.starts_with("00000000  00010203 04050607 08090a0b 0c0d0e0f  |................|\n")
+    );
+    assert!(dumped.ends_with("... 4096 bytes in all\n"));
+
+    let mut child = proximity(&agent.endpoint)
+        .args(["call", "srbs.write", "sys_scratchpad", "@-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(b"\x12\x34\x56\x78").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(printed(&["call", "srbs.read_uint", "sys_scratchpad"]), "305419896\n");
+    assert!(printed(&["call", "srbs.listdev"]).lines().any(|line| line == "sys_clkcounter"));
+    let _ = std::fs::remove_dir_all(directory);
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let (_mock, agent) = board();
+    let mut child = proximity(&agent.endpoint)
+        .args(["call", "srbs.read", "big_bram", "1048576", "--raw"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut start = [0; 16];
+    child.stdout.take().expect("piped").read_exact(&mut start).expect("a first line");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(said(&output), (String::new(), String::new(), 0));
+}
+
+#[test]
+fn the_status_tells_the_outcome() {
+    let agent = TestAgent::start();
+    let (_, err, status) =
+        run(&agent.endpoint, &["--timeout", "0.3", "call", "sleeper.sleep", "2"]);
+    assert_eq!(status, 5, "{err}");
+    assert_eq!(
+        err,
+        format!(
+            "OutcomeUnknown: sleeper.sleep() may have been executed or not: \
+             no answer from {} within 300ms\n\
+             hint: look at the device before you repeat it: \
+             read back what it should have changed\n",
+            agent.endpoint
+        )
+    );
+    // The first still sleeps; this one's time is over before its turn.
+    let (_, err, status) =
+        run(&agent.endpoint, &["--timeout", "0.3", "call", "sleeper.sleep", "0"]);
+    assert_eq!(status, 3, "{err}");
+    assert!(err.starts_with("NotExecuted: sleeper.sleep() was not executed: "), "{err}");
+    drop(agent);
+
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address").to_string();
+    drop(nobody);
+    let begun = Instant::now();
+    let (_, err, status) = run(&address, &["--timeout", "0.3", "call", "foo.f"]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(status, 4);
+    assert_eq!(
+        err,
+        format!(
+            "NotSent: hello was not sent: no connection to tcp://{address} within 300ms\n\
+             hint: is an agent running there, and is the address right?\n"
+        )
+    );
+}
+
+#[test]
+fn the_agent_may_be_named_by_the_environment() {
+    let agent = Agent::start(OBJECTS);
+    let mut command = Command::new(program("proximity"));
+    let output =
+        command.args(["call", "foo.add_two", "2", "3"]).env("PROXIMITY_AGENT", &agent.endpoint);
+    assert_eq!(said(&output.output().expect("it starts")), ("5\n".into(), String::new(), 0));
+}
+
+#[test]
+fn ctrl_c_takes_a_waiting_call_back() {
+    let agent = TestAgent::start();
+    let start = |args: &[&str]| {
+        let mut command = proximity(&agent.endpoint);
+        let command = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    };
+    // One call holds the object, until it is told to stop; another waits behind it.
+    let holding = start(&["--timeout", "60", "call", "sleeper.wait"]);
+    let waiting = start(&["--timeout", "60", "call", "sleeper.sleep", "0"]);
+    // The process hears SIGINT once it has begun; before that the signal would simply end it.
+    for child in [waiting, holding] {
+        let deadline = Instant::now() + PATIENCE;
+        let mut child = child;
+        let status = loop {
+            let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+            assert!(sent.is_ok());
+            if let Some(status) = child.try_wait().expect("a child can be asked for") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "Ctrl-C does not end it");
+            std::thread::park_timeout(Duration::from_millis(50));
+        };
+        // 130, or killed by the signal itself where it came early.
+        assert!(matches!(status.code(), Some(130) | None), "{status}");
+    }
+    // Nothing holds the object any more.
+    assert_eq!(printed(&agent.endpoint, &["call", "sleeper.sleep", "0"]), "0.0\n");
+}
+
+#[test]
+fn a_script_of_the_shell_runs_to_its_first_mistake() {
+    let agent = Agent::start(OBJECTS);
+    let script = "foo.add_two(2, 3)\ncounter.value = 9\ncounter.add step=-4\ncounter.value\n\
+                  # nothing\nfoo.div_two 1 0\ncounter.value\n";
+    let mut child = proximity(&agent.endpoint)
+        .arg("shell")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(
+        said(&output),
+        ("5\n5\n5\n".into(), "ZeroDivisionError: division of 1 by zero\n".into(), 1)
+    );
+}
+
+#[test]
+fn at_a_terminal_the_shell_completes_remembers_and_survives_ctrl_c() {
+    let (_mock, agent) = board();
+    let state = scratch();
+    let steps = serde_json::json!([
+        ["", "proximity> "],
+        ["foo.di\t", "foo.div_two"],
+        [" 500 2\r", "250"],
+        ["srbs.read_uint sys_scr\t", "sys_scratchpad"],
+        ["\r", "proximity> "],
+        ["srbs.write_int sys_scratchpad int\t5\r", "proximity> "],
+        ["srbs.read_uint sys_scratchpad\r", "\r\n5\r\n"],
+        ["foo.div_two?\r", "ZeroDivisionError: y is 0"],
+        ["srbs.est_brd_clk\r", "\r\n"],
+        ["\u{3}", "proximity> "],
+        ["foo.add_two 20 22\r", "42"],
+        ["foo.nope\r", "no method 'nope'"],
+        ["\u{1b}[A\u{1b}[A\r", "42"],
+        ["\u{3}", "proximity> "],
+        ["\u{4}", ""],
+    ]);
+    let python = std::env::var("PROXIMITY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/at_a_terminal.py");
+    let output = Command::new(python)
+        .args([script, &steps.to_string()])
+        .arg(program("proximity"))
+        .args(["-a", &agent.endpoint, "shell"])
+        .env("XDG_STATE_HOME", &state)
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .output()
+        .expect("python starts");
+    let (out, err, status) = said(&output);
+    assert_eq!(status, 0, "{out}\n{err}");
+    let history = std::fs::read_to_string(state.join("proximity/history")).expect("a history");
+    assert!(history.lines().any(|line| line == "foo.add_two 20 22"), "{history}");
+    let _ = std::fs::remove_dir_all(state);
+}
