@@ -21,8 +21,8 @@ from typing import Any
 import zmq
 
 from proximity import CallError, Proxy, RemoteError, Server, add_custom_encoding
+from proximity._link import Link
 from proximity._session import Target
-from proximity.client import Link
 
 __all__ = [
     "PyProximityClient",

@@ -17,7 +17,7 @@ from typing import Any
 import zmq
 import zmq.asyncio
 
-from . import _codec, client
+from . import _codec, _link, client
 from ._session import (
     DEFAULT_TIMEOUT,
     HELLO,
@@ -48,7 +48,7 @@ class _Channel:
         self.waiting: dict[int, _Call] = {}
         self._session = session
         asynchronous: Any = zmq.asyncio.Context.shadow(context.underlying)
-        self._socket = client.dealer(asynchronous, session.url)
+        self._socket = _link.dealer(asynchronous, session.url)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._socket.connect(session.url)
         self._tasks = [self.loop.create_task(self._read()), self.loop.create_task(self._watch())]
@@ -126,7 +126,7 @@ class AsyncLink:
     """A client's way to one agent, for asyncio."""
 
     def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
-        self.session = Session(client.address(url))
+        self.session = Session(_link.address(url))
         self.closed = False
         self._context = context or zmq.Context.instance()
         self._channel: _Channel | None = None
@@ -277,7 +277,7 @@ class AsyncProxy:
 # The event loop behind call_async and broadcast: one thread, started when first asked for.
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
-_async_links: weakref.WeakKeyDictionary[client.Link, AsyncLink] = weakref.WeakKeyDictionary()
+_async_links: weakref.WeakKeyDictionary[_link.Link, AsyncLink] = weakref.WeakKeyDictionary()
 
 
 def _after_fork() -> None:
@@ -298,7 +298,7 @@ def _background() -> asyncio.AbstractEventLoop:
 
 
 def submit(
-    link: client.Link,
+    link: _link.Link,
     target: Target,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import client
+from ._link import Link
 from ._session import Target, is_answer, may_retry
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
 
@@ -74,7 +75,7 @@ class Batch:
             item.future.cancel()
 
 
-def run(link: client.Link, items: Iterable[_Item], timeout: float) -> None:
+def run(link: Link, items: Iterable[_Item], timeout: float) -> None:
     """Makes the calls of `items` over one connection and settles their futures."""
     began = time.monotonic()
     end = began + timeout
@@ -86,7 +87,7 @@ def run(link: client.Link, items: Iterable[_Item], timeout: float) -> None:
 
 
 def _pass(
-    link: client.Link, queue: collections.deque[_Item], began: float, end: float
+    link: Link, queue: collections.deque[_Item], began: float, end: float
 ) -> collections.deque[_Item]:
     """Makes the calls in `queue`; gives back those to make again."""
     session, connection = link.session, link.take()
@@ -129,7 +130,7 @@ def _pass(
 
 def _settle(
     reply: Any,
-    link: client.Link,
+    link: Link,
     waiting: dict[int, _Item],
     again: collections.deque[_Item],
     end: float,
@@ -150,7 +151,7 @@ def _settle(
 
 
 def _for_item(
-    link: client.Link, error: ProximityError, item: _Item, sent: bool, waited: float
+    link: Link, error: ProximityError, item: _Item, sent: bool, waited: float
 ) -> ProximityError:
     """Gives what an error of the connection means for one call."""
     session = link.session
