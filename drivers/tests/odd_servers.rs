@@ -29,7 +29,7 @@ fn server(serve: impl Fn(TcpStream) + Send + 'static) -> Board {
     Board::new("127.0.0.1", port)
 }
 
-/// Calls ping() for somebody who waits for `patience`; it may take a little longer.
+/// Calls `ping()` for somebody who waits for `patience`; it may take a little longer.
 fn ping(board: &mut Board, patience: Duration) -> String {
     board.patience = patience;
     let start = Instant::now();
