@@ -3,6 +3,8 @@
 //! Nothing here sleeps to wait: every wait is for a line, a message or an exit, with a deadline whose
 //! end is a failure that says what was missing.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a failing test panics")]
+
 pub mod foo;
 pub mod odd;
 pub mod process;

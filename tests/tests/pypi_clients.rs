@@ -1,4 +1,6 @@
-//! Clients from PyPI, unmodified, take the mock board for a real one.
+//! Clients from `PyPI`, unmodified, take the mock board for a real one.
+
+#![allow(clippy::expect_used, reason = "a failing test panics")]
 
 use proximity_tests::{
     PATIENCE,
@@ -53,12 +55,16 @@ fn ask(address: &str, request: &str) -> String {
 
 #[test]
 fn the_blocking_client_of_katcp_works_with_every_board() {
-    ["roach2", "roach1", "v5"].iter().for_each(|personality| talk("blocking", personality));
+    for personality in ["roach2", "roach1", "v5"] {
+        talk("blocking", personality);
+    }
 }
 
 #[test]
 fn the_callback_client_of_katcp_works_with_every_board() {
-    ["roach2", "roach1", "v5"].iter().for_each(|personality| talk("callback", personality));
+    for personality in ["roach2", "roach1", "v5"] {
+        talk("callback", personality);
+    }
 }
 
 /// It speaks to servers of version 5 only: to others it never considers itself connected.
