@@ -2,7 +2,7 @@
 
 use crate::transport::Peer;
 use proximity_proto::{
-    call::{Call, Codec, ReplyTo},
+    call::{Call, Codec, Place, ReplyTo},
     fault::{Executed, Fault, Reason},
     object::{Continuation, Lost},
     reply,
@@ -16,6 +16,8 @@ pub(crate) struct Job {
     pub(crate) request: Vec<u8>,
     /// The reply, as it is sent.
     pub(crate) reply: Vec<u8>,
+    /// Where the call lies in the request.
+    pub(crate) place: Place,
     /// How it is to be answered.
     pub(crate) to: ReplyTo,
     /// Where it came from; none in a job that is not in use.
@@ -38,6 +40,7 @@ impl Job {
         Box::new(Self {
             request: Vec::new(),
             reply: Vec::new(),
+            place: Place::NONE,
             to,
             peer: None,
             expires: None,
@@ -109,7 +112,7 @@ impl Job {
 }
 
 /// For requests that have been checked before.
-pub(crate) const UNLIMITED: proximity_proto::limits::Limits =
+const UNLIMITED: proximity_proto::limits::Limits =
     proximity_proto::limits::Limits { max_frame: usize::MAX, max_items: u32::MAX };
 
 impl proximity_session::Job for Box<Job> {

@@ -1,6 +1,7 @@
 //! Replies to peers that are slow to read.
 
 use crate::{
+    clock::Clock,
     job::{Job, Pool},
     transport::{Peer, Sent, Transport},
 };
@@ -58,18 +59,19 @@ impl Outbox {
         mut job: Box<Job>,
         transport: &mut dyn Transport,
         pool: &mut Pool,
-        now: Uptime,
+        clock: Clock,
     ) -> Option<PeerId> {
         let peer = job.peer.take()?;
         let size = job.reply.len();
         if let Some(line) = self.lines.iter_mut().find(|line| line.peer.id == peer.id) {
-            line.waiting.push_back((job, now));
+            line.waiting.push_back((job, clock.now()));
         } else {
             let sent = transport.try_send(&peer, &job.reply);
             if sent != Sent::Full {
                 pool.give_back(job);
                 return (sent == Sent::Gone).then_some(peer.id);
             }
+            let now = clock.now();
             if self.lines.is_empty() {
                 (self.next, self.keen) = (now, now + KEEN);
             }

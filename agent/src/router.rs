@@ -327,8 +327,7 @@ impl Router {
 
     /// Sends a job's reply.
     fn deliver(&mut self, job: Box<Job>) {
-        let now = self.clock.now();
-        let lost = self.outbox.send(job, &mut *self.transport, &mut self.pool, now);
+        let lost = self.outbox.send(job, &mut *self.transport, &mut self.pool, self.clock);
         if let Some(peer) = lost {
             self.feed(Event::PeerGone { peer });
         }

@@ -1,18 +1,13 @@
 //! One thread for each object, and what it does with a call: the same when the router runs it itself.
 
 use crate::{
-    bell::Bell,
-    clock::Clock,
-    config::ObjectConfig,
-    job::{Job, UNLIMITED},
-    table::Table,
-    transport::Peer,
+    bell::Bell, clock::Clock, config::ObjectConfig, job::Job, table::Table, transport::Peer,
 };
 use proximity_proto::{
     Context, Fault, Object, Principal,
-    call::{Call, Op, ReplyTo},
+    call::{Op, ReplyTo},
     fault::Executed,
-    object::{Flow, Host, Lost},
+    object::{Args, Flow, Host, Lost},
     reply,
 };
 use proximity_session::Uptime;
@@ -235,7 +230,8 @@ pub(crate) fn run(
             End::Lost
         }
         Err(fault) => {
-            job.fail(&fault, Executed::Yes, None);
+            let executed = if fault.before { Executed::No } else { Executed::Yes };
+            job.fail(&fault, executed, None);
             End::Done
         }
     }
@@ -258,23 +254,21 @@ fn enter(
     if let Some(rest) = job.resume.take() {
         return rest(object, &cx, out);
     }
-    // Read a second time, for what is borrowed from the request cannot travel with it.
-    let call = Call::parse(&job.request, &UNLIMITED).map_err(|bad| bad.fault)?;
-    match call.op {
-        Op::Get => object.get(table.attribute(call.proc)?, &cx, out),
+    let place = job.place;
+    let (proc, args) = place.read(&job.request).unwrap_or(("", Args::NONE));
+    match place.op {
+        Op::Get => object.get(table.attribute(proc)?, &cx, out),
         Op::Set => {
-            let attribute = table.attribute(call.proc)?;
-            let mut values = call.args.positional.iter();
+            let attribute = table.attribute(proc)?;
+            let mut values = args.positional.iter();
             let (Some(value), None) = (values.next(), values.next()) else {
-                return Err(Fault::type_error(format!(
-                    "setting '{}' takes one value, not {}",
-                    call.proc,
-                    call.args.positional.len()
-                )));
+                let count = args.positional.len();
+                let message = format!("setting '{proc}' takes one value, not {count}");
+                return Err(Fault::type_error(message));
             };
             object.set(attribute, value, &cx, out)
         }
-        _ => object.call(table.method(call.proc)?, call.args, &cx, out),
+        _ => object.call(table.method(proc)?, args, &cx, out),
     }
 }
 

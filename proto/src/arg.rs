@@ -290,7 +290,7 @@ impl<'a, const N: usize> Bound<'a, N> {
         let mut plain = [None; N];
         let given = args.positional.len();
         if given > N && !collects(ParamKind::Args) {
-            return Err(too_many(method, params, given));
+            return Err(too_many(method, params, given).before());
         }
         for (slot, value) in plain.iter_mut().zip(args.positional.iter()) {
             *slot = Some(value);
@@ -306,10 +306,11 @@ impl<'a, const N: usize> Bound<'a, N> {
                 Some((_, Some(_))) => {
                     return Err(Fault::type_error(format!(
                         "{method}() got multiple values for argument '{name}'"
-                    )));
+                    ))
+                    .before());
                 }
                 None if collects(ParamKind::Kwargs) => {}
-                None => return Err(unexpected(method, params, name)),
+                None => return Err(unexpected(method, params, name).before()),
             }
         }
         let mut missing = params
@@ -324,7 +325,8 @@ impl<'a, const N: usize> Bound<'a, N> {
             let plural = if names.contains(',') { "s" } else { "" };
             return Err(Fault::type_error(format!(
                 "{method}() missing required argument{plural}: {names}"
-            )));
+            ))
+            .before());
         }
         Ok(Self { method, params, args, plain })
     }
@@ -342,7 +344,7 @@ impl<'a, const N: usize> Bound<'a, N> {
         let name = || self.params.get(index).map_or("?", |param| param.name.as_str());
         match self.plain.get(index).copied().flatten() {
             Some(value) => T::from_arg(value).map_err(|mismatch| {
-                mismatch.fault(format_args!("argument '{}' of {}()", name(), self.method))
+                mismatch.fault(format_args!("argument '{}' of {}()", name(), self.method)).before()
             }),
             None => default().ok_or_else(|| {
                 Fault::type_error(format!(

@@ -20,13 +20,15 @@ pub struct Fault {
     /// The name that was not found, where that is the fault: old clients get the original's form,
     /// `KeyError` with the name in quotes for a message.
     pub unknown: Option<String>,
+    /// Whether it was found before the method ran: the arguments did not fit.
+    pub before: bool,
 }
 
 impl Fault {
     /// A fault of the named Python class.
     pub fn new(class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (class, message) = (class.into(), message.into());
-        Self { class, message, detail: Vec::new(), hint: None, unknown: None }
+        Self { class, message, detail: Vec::new(), hint: None, unknown: None, before: false }
     }
 
     /// A fault of the named Python class with an error's text; the error's sources are the detail.
@@ -89,6 +91,13 @@ impl Fault {
         self
     }
 
+    /// The same fault, found before the method ran.
+    #[must_use]
+    pub fn before(mut self) -> Self {
+        self.before = true;
+        self
+    }
+
     /// The same fault, known to old clients as an unknown `name`.
     #[must_use]
     pub fn unknown(mut self, name: &str) -> Self {
@@ -138,7 +147,7 @@ impl Executed {
 pub enum Reason {
     /// The call was made for an earlier run of the agent.
     StaleEpoch,
-    /// The call's time was over before its method could run.
+    /// The call's time was over before its method could run, or end.
     Expired,
     /// The object's queue is full.
     Busy,

@@ -108,3 +108,21 @@ fn a_peer_that_reads_no_replies_harms_only_itself() {
     let most = 5 * before + Duration::from_millis(1);
     assert!(after < most, "a call took {before:?} before and {after:?} after");
 }
+
+#[test]
+fn arguments_that_do_not_fit_are_found_before_the_method_runs() {
+    use proximity_client::{Client, Error};
+    use proximity_proto::fault::Executed;
+
+    let agent = TestAgent::start();
+    let foo = Client::new(&agent.endpoint).expect("an address").object("foo");
+    for (fault, executed) in [
+        (foo.call("add_two", (1,)), Executed::No),
+        (foo.call("add_two", ("one", 2)), Executed::No),
+        (foo.call("div_two", (1, 0)), Executed::Yes),
+    ] {
+        let error = fault.expect_err("none of them can be done");
+        assert!(matches!(&error, Error::Remote(_)), "{error}");
+        assert_eq!(error.executed(), executed, "{error}");
+    }
+}

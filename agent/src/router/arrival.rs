@@ -8,7 +8,7 @@ use crate::{
 };
 use proximity_proto::{
     Effect, Fault,
-    call::{Call, Codec, Op, ReplyTo},
+    call::{Call, Codec, Op, Place, ReplyTo},
     fault::{Executed, Reason},
     hello::{AgentLimits, Hello},
     json, reply,
@@ -71,6 +71,7 @@ impl Router {
                 let (expires, progress) = (call.expires, call.progress);
                 let (id, call_epoch) = (call.id, call.epoch);
                 let asked = self.understand(&call, job.peer.as_deref());
+                job.place = Place::of(&call, &job.request);
                 job.note(to, expires, progress, self.limits.max_frame);
                 asked.map(|asked| (asked, id, call_epoch))
             }

@@ -375,7 +375,7 @@ impl Attribute {
         Some(quote_spanned! { ty.span() =>
             #index => {
                 let value: #ty = ::proximity_proto::arg::FromArg::from_arg(value)
-                    .map_err(|mismatch| mismatch.fault(format_args!("attribute '{}'", #name)))?;
+                    .map_err(|mismatch| mismatch.fault(format_args!("attribute '{}'", #name)).before())?;
                 #call
             }
         })
