@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 import zmq
 
-sys.path.insert(0, str(Path(__file__).parent))
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+sys.path[:0] = [str(SOURCE), str(Path(__file__).parent)]
+# For the processes that tests start.
+os.environ["PYTHONPATH"] = os.pathsep.join((str(SOURCE), os.environ.get("PYTHONPATH", "")))
 
 from objects import Bench
 from proximity import Agent, Proxy, Server

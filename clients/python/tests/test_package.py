@@ -51,12 +51,14 @@ print("fine", sys.version_info[:2])
 
 
 def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    # Without the path by which the other tests find the checkout.
     result = subprocess.run(
         [str(word) for word in command],
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **options,
     )
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
@@ -149,14 +151,15 @@ def test_it_installs_and_works_where_the_checkout_is_not(
     distribution: Path, tmp_path: Path, kind: str
 ) -> None:
     (package,) = distribution.glob(kind)
-    venv.create(tmp_path / "venv", with_pip=True)
+    # Debian's Python has no ensurepip: pip comes from the environment of the tests, and so does
+    # what the package needs, so that nothing is fetched.
+    venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
-    # What it needs comes from the environment of the tests, so that nothing is fetched.
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     site = tmp_path / "venv" / "lib" / version / "site-packages"
     (site / "needs.pth").write_text(sysconfig.get_paths()["platlib"])
-    run(python, "-m", "pip", "uninstall", "-q", "-y", "setuptools")  # it may be too old to build
-    run(python, "-m", "pip", "install", "--no-index", "--no-deps", "--no-build-isolation", package)
+    install = ("install", "--no-index", "--no-deps", "--no-build-isolation", package)
+    run(sys.executable, "-m", "pip", "--python", python, *install)
     shown = run(python, "-c", FIRST_MINUTE, cwd=tmp_path)
     assert shown.stdout.startswith("fine")
     where = run(python, "-c", "import proximity; print(proximity.__file__)", cwd=tmp_path).stdout

@@ -78,7 +78,7 @@ class Proxy:
                 return self._link.call(get, (), NO_KWARGS, self._timeout)
             if name in self.__dict__:
                 return self.__dict__[name]
-        raise AttributeError(self._no_such(name))
+        raise _no_attribute(name, self._no_such(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
@@ -279,7 +279,7 @@ class Agent:
             return self[name]
         near = nearest(name, objects)
         more = f"did you mean '{near}'?" if near else f"it has: {', '.join(sorted(objects))}"
-        raise AttributeError(f"{self._link.url} has no object '{name}'; {more}")
+        raise _no_attribute(name, f"{self._link.url} has no object '{name}'; {more}")
 
     def __dir__(self) -> list[str]:
         names: set[str] = set()
@@ -315,6 +315,13 @@ class Agent:
         return _table(
             [("agent", self._link.url), ("state", self._link.state), ("objects", objects)]
         )
+
+
+def _no_attribute(name: str, message: str) -> AttributeError:
+    error = AttributeError(message)
+    # Else Python 3.12 and later say once more what was meant.
+    error.name = name
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
