@@ -226,7 +226,7 @@ impl Python {
                 );
                 let fault = Fault::timeout_error(message)
                     .hint("the object's process is ended and started anew");
-                Ok(self.lost(fault, Executed::Unknown, Some(Reason::Failed)))
+                Ok(self.lost(fault, Executed::Unknown, Some(Reason::Expired)))
             }
             Err(Broken::Gone(why)) => {
                 let fault = self

@@ -364,7 +364,7 @@ fn a_call_that_does_not_end_in_time_ends_with_its_process() {
     let lost = lab.lost("sleep", &(600,));
     assert!(start.elapsed() < Duration::from_secs(5), "the caller is told at once");
     assert_eq!(lost.fault.to_string(), "TimeoutError: lab.sleep did not end in time (0.200 s)");
-    assert_eq!((lost.executed, lost.reason), (Executed::Unknown, Some(Reason::Failed)));
+    assert_eq!((lost.executed, lost.reason), (Executed::Unknown, Some(Reason::Expired)));
     lab.time = None;
     lab.reopen().unwrap();
     assert!(!exists(pid));

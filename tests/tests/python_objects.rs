@@ -3,6 +3,7 @@
 //! `DURATION=60 cargo test -p proximity-tests --test python_objects sixteen -- --nocapture` is the long run.
 
 use proximity_client::{Arguments, CallError, CallOptions, Client, Error, Executed, Proxy, Reason};
+use proximity_proto::Value;
 use proximity_tests::{
     PATIENCE,
     process::{Agent, program, scratch},
@@ -218,6 +219,32 @@ fn a_hang_ends_at_its_deadline_and_holds_nobody_else() {
     });
     assert_ne!(pid(&lab), hung, "another process serves");
     until("the one that hung is gone", || !Path::new("/proc").join(hung.to_string()).exists());
+}
+
+#[test]
+fn an_old_client_is_told_of_a_hang_and_of_a_crash() {
+    let classes = Classes::new();
+    let agent = Agent::start(&(QUIET.to_owned() + &classes.table("lab", "timeout = 3.0")));
+    let lab = object(&agent, "lab");
+    let old = Raw::connect(&agent.endpoint);
+    let error = |proc: &[u8]| {
+        let (head, tail) = (b"\x84\xa4name\xa3lab\xa4proc", b"\xa4args\x90\xa6kwargs\x80");
+        let fixstr = 0xa0 | u8::try_from(proc.len()).expect("a short name");
+        let request = [&head[..], &[fixstr], proc, &tail[..]].concat();
+        let reply = old.ask(&request);
+        let Some(Value::Map(map)) = Value::first(&reply) else { panic!("{reply:02x?}") };
+        let Some(Value::Array(triple)) = map.get("EXCEPTION") else { panic!("{map:?}") };
+        let text = |place| triple.get(place).and_then(|value| value.as_text()).expect("text");
+        format!("{}: {}", text(0), text(1))
+    };
+    let start = Instant::now();
+    assert_eq!(error(b"stubborn"), "TimeoutError: lab.stubborn did not end in time (3.000 s)");
+    println!("told after {:?}", start.elapsed());
+    until("it is back", || lab.call("pid", ()).is_ok());
+    assert_eq!(
+        error(b"leave"),
+        "RuntimeError: the process of object 'lab' ended in leave(): exit status: 3"
+    );
 }
 
 #[test]

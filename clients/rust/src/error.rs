@@ -237,7 +237,11 @@ impl CallError {
             CallError::NotSent { why, .. } => {
                 !matches!(why, NotSent::TooLarge { .. } | NotSent::Interrupted)
             }
-            CallError::OutcomeUnknown { why, .. } => matches!(why, Unknown::NoAnswer { .. }),
+            CallError::OutcomeUnknown { why, .. } => match why {
+                Unknown::NoAnswer { .. } => true,
+                Unknown::Agent(fault) => fault.class == "TimeoutError",
+                Unknown::ConnectionLost { .. } | Unknown::Interrupted => false,
+            },
         }
     }
 }
