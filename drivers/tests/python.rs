@@ -265,19 +265,19 @@ fn an_exception_has_its_class_its_text_and_its_own_lines_only() {
 #[test]
 fn arguments_that_do_not_fit_are_a_type_error() {
     let mut lab = Opened::lab();
-    let told = |fault: Fault| (fault.to_string(), fault.detail.len());
+    let told = |fault: Fault| (fault.to_string(), fault.before, fault.detail.len());
     assert_eq!(
         told(lab.fault("add", &Nothing)),
-        ("TypeError: add() missing a required argument: 'a'".to_owned(), 0)
+        ("TypeError: add() missing a required argument: 'a'".to_owned(), true, 0)
     );
     assert_eq!(
         told(lab.fault("add", &(1, 2, 3))),
-        ("TypeError: add() too many positional arguments".to_owned(), 0)
+        ("TypeError: add() too many positional arguments".to_owned(), true, 0)
     );
     // Its own is told with where it was raised.
-    let (text, lines) = told(lab.fault("add", &(1, "x")));
+    let (text, before, lines) = told(lab.fault("add", &(1, "x")));
     assert_eq!(text, "TypeError: unsupported operand type(s) for +: 'int' and 'str'");
-    assert!(lines > 0);
+    assert!(lines > 0 && !before);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
     agent -> child    length, [class, path, args, kwargs]      once, answered with the interface
     agent -> child    length, [op, name, args, kwargs]         op is call, get or set
-    child -> agent    kind, length, value                      kind is v, or e: [class, message, lines]
+    child -> agent    kind, length, value                      kind is v, or e: [class, message, lines],
+                                                               or b: the same, before the method ran
 
 Lengths are four bytes, the rest is MessagePack. Needs nothing but Python's own library. `agent`, the
 file that all this comes from, was opened by what runs this text, as was `answers`, where it goes.
@@ -269,7 +270,11 @@ class Method:
         try:
             self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{self.name}() {error}") from None
+            raise WrongArgumentsError(f"{self.name}() {error}") from None
+
+
+class WrongArgumentsError(TypeError):
+    """The arguments do not fit the method, which has not run."""
 
 
 KINDS = {str: str, "str": str, bytes: bytes, "bytes": bytes}
@@ -417,13 +422,16 @@ def answer_error(error):
         message = f"<{name} whose text raises {type(failure).__name__}>"
     entries = [e for e in traceback.extract_tb(error.__traceback__) if e.filename != OWN]
     lines = "".join(traceback.format_list(entries)).splitlines()
-    answer_fault(name, message, lines)
+    if isinstance(error, WrongArgumentsError):
+        answer_fault("TypeError", message, [], b"b")
+    else:
+        answer_fault(name, message, lines)
 
 
-def answer_fault(name, message, lines):
+def answer_fault(name, message, lines, kind=b"e"):
     # Text may hold what UTF-8 has no form for.
     texts = [text.encode(errors="backslashreplace").decode() for text in (name, message, *lines)]
-    answer(b"e", pack([texts[0], texts[1], texts[2:]]))
+    answer(kind, pack([texts[0], texts[1], texts[2:]]))
 
 
 def build(module_and_class, path, args, kwargs):

@@ -184,11 +184,12 @@ impl Process {
                 whole(out.len() - begin, len)?;
                 Ok(Answer::Value)
             }
-            b'e' => {
+            b'e' | b'b' => {
                 let mut error = Vec::new();
                 body.read_to_end(&mut error).map_err(|error| broken(&error))?;
                 whole(error.len(), len)?;
-                read_fault(&error).map(Answer::Error).ok_or(Broken::Gone(GARBLED))
+                let fault = read_fault(&error).ok_or(Broken::Gone(GARBLED))?;
+                Ok(Answer::Error(if kind == b'b' { fault.before() } else { fault }))
             }
             _ => Err(Broken::Gone(GARBLED)),
         }
