@@ -3,6 +3,7 @@
 pub(crate) mod call;
 mod complete;
 pub(crate) mod describe;
+pub(crate) mod gateware;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod set;

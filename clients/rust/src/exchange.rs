@@ -128,13 +128,20 @@ impl Exchange {
     pub(crate) fn reconnect(&self) {
         let mut state = self.lock();
         // Where another thread waits with the socket, something does come over it.
-        if state.link.is_some()
-            && let Ok((link, waker)) = Link::new(&self.endpoint)
-        {
-            log::debug!("connecting to {} anew: it does not answer", self.endpoint);
-            state.up = false;
-            state.down();
-            (state.link, state.waker) = (Some(link), waker);
+        if let Some(old) = state.link.take() {
+            match Link::new(&self.endpoint) {
+                Ok((link, waker)) => {
+                    log::debug!("connecting to {} anew: it does not answer", self.endpoint);
+                    state.up = false;
+                    state.down();
+                    (state.link, state.waker) = (Some(link), waker);
+                    old.close();
+                }
+                Err(error) => {
+                    log::warn!("cannot connect to {} anew: {error}", self.endpoint);
+                    state.link = Some(old);
+                }
+            }
         }
     }
 
@@ -147,6 +154,14 @@ impl Exchange {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code of others runs under the lock, so a poisoned one is as good as new.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(link) = self.lock().link.take() {
+            link.close();
+        }
     }
 }
 

@@ -58,6 +58,7 @@ enum Command {
     Get(cmd::get::Get),
     Set(cmd::set::Set),
     Shell(cmd::shell::Shell),
+    Gateware(cmd::gateware::Gateware),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +86,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Get(get) => get.run(&app),
         Command::Set(set) => set.run(&app),
         Command::Shell(shell) => shell.run(&app),
+        Command::Gateware(gateware) => gateware.run(output),
     }
 }
 

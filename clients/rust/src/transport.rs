@@ -6,10 +6,7 @@
 use std::{
     io,
     ops::Deref,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use zmq::{Context, DONTWAIT, Message, PollItem, SNDMORE, Socket, SocketEvent, SocketType};
@@ -27,41 +24,17 @@ const KEEPALIVE_IDLE_S: i32 = 10;
 const KEEPALIVE_INTERVAL_S: i32 = 3;
 const KEEPALIVE_PROBES: i32 = 3;
 
-/// How long a closed socket may take to stop its monitor: it has nothing to wait for.
-const MONITOR_STOPS_WITHIN: Duration = Duration::from_secs(1);
-
-/// Sockets of all clients of the process share its one I/O thread.
-static CONTEXT: OnceLock<Context> = OnceLock::new();
-
 /// Numbers the inproc endpoints.
 static LINKS: AtomicU64 = AtomicU64::new(0);
 
 /// The connection to an agent: made and made again in the background.
+///
+/// Has an I/O thread of its own, for that also looks names up, and would let all others wait.
+/// To be closed with [`Link::close`].
 pub(crate) struct Link {
-    /// Dropped before its monitor.
     dealer: Socket,
     woken: Socket,
-    monitor: Monitor,
-}
-
-/// The receiving end of a socket's monitor.
-///
-/// libzmq's I/O thread writes to the other end and waits where it cannot: for ever once this end is
-/// closed, and with it every socket of the process. So this end takes any number of events, and stays
-/// until the monitor has stopped.
-struct Monitor(Socket);
-
-impl Drop for Monitor {
-    fn drop(&mut self) {
-        if self.0.set_rcvtimeo(milliseconds(MONITOR_STOPS_WITHIN)).is_err() {
-            return;
-        }
-        while let Ok(parts) = self.0.recv_multipart(0) {
-            if event_number(&parts) == Some(SocketEvent::MONITOR_STOPPED.to_raw()) {
-                break;
-            }
-        }
-    }
+    monitor: Socket,
 }
 
 fn event_number(parts: &[Vec<u8>]) -> Option<u16> {
@@ -98,7 +71,7 @@ impl Link {
     ///
     /// The endpoint is none that libzmq understands, or a socket cannot be made.
     pub(crate) fn new(address: &str) -> io::Result<(Self, Waker)> {
-        let context = CONTEXT.get_or_init(Context::new);
+        let context = Context::new();
         let number = LINKS.fetch_add(1, Ordering::Relaxed);
         let dealer = context.socket(SocketType::DEALER)?;
         // Nothing is queued for a connection that does not stand, so that what was refused by `send`
@@ -124,9 +97,9 @@ impl Link {
         let endpoint = format!("inproc://proximity-monitor-{number}");
         dealer.monitor(&endpoint, events)?;
         let monitor = context.socket(SocketType::PAIR)?;
+        // libzmq's I/O thread would wait for a place in a full queue.
         monitor.set_rcvhwm(0)?;
         monitor.connect(&endpoint)?;
-        let monitor = Monitor(monitor);
         let endpoint = format!("inproc://proximity-wake-{number}");
         let woken = context.socket(SocketType::PAIR)?;
         woken.bind(&endpoint)?;
@@ -136,6 +109,26 @@ impl Link {
         Ok((Self { dealer, woken, monitor }, Waker(waker)))
     }
 
+    /// Closes the sockets, in the background.
+    ///
+    /// The I/O thread writes to the monitor, and would wait for ever once nobody can read there any
+    /// more: so that end is closed last, when the monitor has stopped. That may take as long as looking
+    /// a name up.
+    pub(crate) fn close(self) {
+        let Self { dealer, woken, monitor } = self;
+        let closing = std::thread::Builder::new().name("proximity close".into()).spawn(move || {
+            drop((dealer, woken));
+            while let Ok(parts) = monitor.recv_multipart(0) {
+                if event_number(&parts) == Some(SocketEvent::MONITOR_STOPPED.to_raw()) {
+                    break;
+                }
+            }
+        });
+        if let Err(error) = closing {
+            log::error!("cannot close a connection: {error}");
+        }
+    }
+
     /// Waits until there is something to receive, until something may be sent if `to_send`, until
     /// it is woken, or for `timeout`.
     pub(crate) fn wait(&self, to_send: bool, timeout: Duration) {
@@ -143,7 +136,7 @@ impl Link {
         let mut items: [PollItem<'_>; 3] = [
             self.dealer.as_poll_item(events),
             self.woken.as_poll_item(zmq::POLLIN),
-            self.monitor.0.as_poll_item(zmq::POLLIN),
+            self.monitor.as_poll_item(zmq::POLLIN),
         ];
         // Rounded up, or the last millisecond would be spent in a loop. A signal ends the wait early,
         // which is as good as being woken.
@@ -191,7 +184,7 @@ impl Link {
 
     /// What has happened to the connection since the last time.
     pub(crate) fn event(&self) -> Option<LinkEvent> {
-        let parts = self.monitor.0.recv_multipart(DONTWAIT).ok()?;
+        let parts = self.monitor.recv_multipart(DONTWAIT).ok()?;
         let up = event_number(&parts) == Some(SocketEvent::HANDSHAKE_SUCCEEDED.to_raw());
         Some(if up { LinkEvent::Up } else { LinkEvent::Down })
     }

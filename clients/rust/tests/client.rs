@@ -24,6 +24,8 @@ use std::{
 use support::{Asked, Server, free_port, seq};
 
 const SHORT: Duration = Duration::from_millis(300);
+/// What a busy machine may add to a time.
+const ROOM: Duration = Duration::from_secs(2);
 
 /// foo.double(n), foo.value, and what a test adds.
 fn double(mut asked: Asked<'_>) {
@@ -102,7 +104,7 @@ fn without_an_agent_a_call_is_not_sent_and_says_so_in_time() {
     let begun = Instant::now();
     let error = client.object("foo").call("f", ()).unwrap_err();
     let took = begun.elapsed();
-    assert!(took >= SHORT && took < SHORT + Duration::from_millis(100), "{took:?}");
+    assert!(took >= SHORT && took < SHORT + ROOM, "{took:?}");
     assert!(error.is_timeout() && error.executed() == Executed::No);
     assert_eq!(
         error.to_string(),
@@ -209,7 +211,7 @@ fn an_answer_that_comes_late_is_nobodys() {
     let begun = Instant::now();
     let options = CallOptions { timeout: Some(SHORT), ..CallOptions::default() };
     let error = foo.call_with("slow", (), options).unwrap_err();
-    assert!(begun.elapsed() < SHORT + Duration::from_millis(100));
+    assert!(begun.elapsed() < SHORT + ROOM);
     assert!(error.is_timeout());
     assert_eq!(
         error.to_string(),

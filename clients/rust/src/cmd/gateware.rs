@@ -1,32 +1,42 @@
-//! `proximity gateware FILE`
+//! `proximity gateware`: prints what is in a gateware file.
 
-use crate::{failure::Failure, show};
+use crate::{failure::Failure, output::Output};
+use clap::Args;
 use flate2::read::GzDecoder;
-use proximity_proto::gateware::{Gateware, is_gzip};
+use proximity_proto::gateware::{Gateware as Contents, is_gzip};
 use serde_json::json;
-use std::{fmt::Write, io::Read, path::Path};
+use std::{fmt::Write, io::Read, path::PathBuf};
 
 /// The largest design that is unpacked: the bitstreams of today's parts are a tenth of it.
 const LARGEST: u64 = 512 << 20;
 
-/// Prints a gateware file's registers and what it says of its design.
-pub(crate) fn run(path: &Path, json: bool) -> Result<(), Failure> {
-    let mut bytes = std::fs::read(path).map_err(|error| Failure::file(path, error))?;
-    if is_gzip(&bytes) {
-        let mut whole = Vec::new();
-        GzDecoder::new(bytes.as_slice())
-            .take(LARGEST)
-            .read_to_end(&mut whole)
-            .map_err(|error| Failure::file(path, error))?;
-        bytes = whole;
-    }
-    let gateware = Gateware::parse(&bytes)
-        .map_err(|error| Failure::usage(format!("{}: {error}", path.display()), None))?;
-    let text = if json { as_json(&gateware) } else { for_people(&gateware) };
-    Ok(show::say(&text)?)
+/// Show what is in a gateware file (.fpg or .bof, also gzipped); needs no agent
+#[derive(Args)]
+pub(crate) struct Gateware {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
 }
 
-fn as_json(gateware: &Gateware<'_>) -> String {
+impl Gateware {
+    pub(crate) fn run(&self, output: &Output) -> Result<(), Failure> {
+        let path = self.file.display();
+        let refuse =
+            |why: String| Failure::usage(format!("{path}: {why}"), "it takes .fpg and .bof");
+        let mut bytes = std::fs::read(&self.file).map_err(|error| refuse(error.to_string()))?;
+        if is_gzip(&bytes) {
+            let mut whole = Vec::new();
+            let unpacked = GzDecoder::new(bytes.as_slice()).take(LARGEST).read_to_end(&mut whole);
+            unpacked.map_err(|error| refuse(error.to_string()))?;
+            bytes = whole;
+        }
+        let gateware = Contents::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let text = if output.json { as_json(&gateware) } else { for_people(&gateware) };
+        Ok(output.line(text.trim_end())?)
+    }
+}
+
+fn as_json(gateware: &Contents<'_>) -> String {
     let registers: Vec<_> = gateware
         .registers
         .iter()
@@ -44,7 +54,7 @@ fn as_json(gateware: &Gateware<'_>) -> String {
         .to_string()
 }
 
-fn for_people(gateware: &Gateware<'_>) -> String {
+fn for_people(gateware: &Contents<'_>) -> String {
     let width = gateware.registers.iter().map(|r| r.name.len()).max().unwrap_or(0);
     let mut text = format!(
         "{} registers, {} bytes of bitstream{}\n\n",
@@ -65,14 +75,17 @@ fn for_people(gateware: &Gateware<'_>) -> String {
             register.name, register.address, register.size
         );
     }
-    let rows: Vec<_> = gateware
+    let rows: Vec<(String, String)> = gateware
         .metadata
         .iter()
         .map(|m| (format!("{} {} {}", m.device, m.tag, m.key), m.values.join(" ")))
         .collect();
     if !rows.is_empty() {
         text += "\n";
-        text += &show::columns(&rows);
+        let width = rows.iter().map(|(place, _)| place.chars().count()).max().unwrap_or(0);
+        for (place, value) in rows {
+            let _ = writeln!(text, "{place:width$}  {value}");
+        }
     }
     text
 }
