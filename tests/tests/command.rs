@@ -1,5 +1,12 @@
 //! The `proximity` command against a real agent: what it prints, where, and with what status it ends.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failing test panics"
+)]
+
 use proximity_tests::{
     PATIENCE,
     process::{Agent, Process, TestAgent, program, scratch},
