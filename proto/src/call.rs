@@ -179,6 +179,44 @@ impl<'a> Call<'a> {
     }
 }
 
+/// Where the parts of a call lie in its request: for one who keeps the bytes, passes them on, and reads
+/// the call there without going through them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What is asked for.
+    pub op: Op,
+    /// From the request's start, and in bytes.
+    proc: (usize, usize),
+    positional: (u32, usize),
+    named: (u32, usize),
+}
+
+impl Place {
+    /// No place in any request.
+    pub const NONE: Place = Place { op: Op::Call, proc: (0, 0), positional: (0, 0), named: (0, 0) };
+
+    /// The place of `call`, which was read from `request`.
+    pub fn of(call: &Call<'_>, request: &[u8]) -> Self {
+        let start = (call.proc.as_ptr() as usize).saturating_sub(request.as_ptr() as usize);
+        Self {
+            op: call.op,
+            proc: (start, call.proc.len()),
+            positional: call.args.positional.tail(),
+            named: call.args.named.tail(),
+        }
+    }
+
+    /// The method or attribute, and the arguments; `None` if `request` is another.
+    pub fn read<'a>(&self, request: &'a [u8]) -> Option<(&'a str, Args<'a>)> {
+        let (start, len) = self.proc;
+        let proc = request.get(start..start.checked_add(len)?)?;
+        let proc = core::str::from_utf8(proc).ok()?;
+        let positional = Array::again(request, self.positional)?;
+        let named = Map::again(request, self.named)?;
+        Some((proc, Args { positional, named }))
+    }
+}
+
 /// The keys of a request, as far as they were found.
 #[derive(Default)]
 struct Fields<'a> {

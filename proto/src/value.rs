@@ -116,6 +116,19 @@ impl<'a> Array<'a> {
         self.len == 0
     }
 
+    /// How many values there are, and how many bytes there are from the first of them to the end of
+    /// the message: with these [`Array::again`] finds the list again.
+    pub(crate) fn tail(&self) -> (u32, usize) {
+        (self.len, self.bytes.len())
+    }
+
+    /// The list whose [`Array::tail`] in `message` is `tail`.
+    pub(crate) fn again(message: &'a [u8], tail: (u32, usize)) -> Option<Self> {
+        let (len, size) = tail;
+        let bytes = message.get(message.len().checked_sub(size)?..)?;
+        Some(Self { len, bytes })
+    }
+
     /// The values in order.
     pub fn iter(&self) -> impl Iterator<Item = Value<'a>> + Clone + use<'a> {
         let (mut left, mut bytes) = (self.len, self.bytes);
@@ -176,6 +189,18 @@ impl<'a> Map<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// As [`Array::tail`].
+    pub(crate) fn tail(&self) -> (u32, usize) {
+        (self.len, self.bytes.len())
+    }
+
+    /// As [`Array::again`].
+    pub(crate) fn again(message: &'a [u8], tail: (u32, usize)) -> Option<Self> {
+        let (len, size) = tail;
+        let bytes = message.get(message.len().checked_sub(size)?..)?;
+        Some(Self { len, bytes })
     }
 
     /// The keys and values in order.
