@@ -50,9 +50,9 @@ print("fine", sys.version_info[:2])
 """
 
 
-def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+def attempt(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
     # Without the path by which the other tests find the checkout.
-    result = subprocess.run(
+    return subprocess.run(
         [str(word) for word in command],
         capture_output=True,
         text=True,
@@ -61,6 +61,10 @@ def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
         **options,
     )
+
+
+def run(*command: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    result = attempt(*command, **options)
     assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
     return result
 
@@ -173,8 +177,7 @@ def interpreter(minor: int) -> Path | None:
     kept = sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python3"))
     script = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for python in [*([Path(on_path)] if on_path else []), *kept]:
-        tried = subprocess.run([python, "-c", script], capture_output=True, check=False)
-        if tried.returncode == 0:
+        if attempt(python, "-c", script).returncode == 0:
             return python
     return None
 
@@ -189,12 +192,7 @@ def test_it_works_on_every_python_there_is(distribution: Path, tmp_path: Path, m
     (wheel,) = distribution.glob("*.whl")
     run(python, "-m", "venv", tmp_path / "venv")
     inside = tmp_path / "venv" / "bin" / "python"
-    fetched = subprocess.run(
-        [inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", str(wheel)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    fetched = attempt(inside, "-m", "pip", "install", "-q", "--disable-pip-version-check", wheel)
     if fetched.returncode:
         pytest.skip(f"pyzmq and msgpack cannot be had for it: {fetched.stderr.strip()[-200:]}")
     shown = run(inside, "-W", "error::DeprecationWarning", "-c", FIRST_MINUTE, cwd=tmp_path)
