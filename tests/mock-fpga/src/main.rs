@@ -4,6 +4,7 @@ mod cli;
 
 use cli::Command;
 use mock_fpga::{Config, Mock};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -31,8 +32,16 @@ fn complain(what: &dyn std::fmt::Display, status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Asks for as many open files as are to be had: a board and its client take four, and 1024 is a common limit.
+fn allow_many_files() {
+    let most = getrlimit(Resource::Nofile).maximum;
+    // Without them it serves as many boards as it can.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+}
+
 /// Starts the boards, tells where they are, and stays.
 fn serve(config: &Config, boards: u16) -> Result<(), String> {
+    allow_many_files();
     let mut mocks = Vec::new();
     for n in 0..boards {
         let mut config = config.clone();
