@@ -1,5 +1,12 @@
 //! Bytes that no client should send: one reply each, and nothing else happens.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_proto::{limits::Limits, value::check};
 use proximity_tests::{PATIENCE, process::TestAgent, raw::Raw, recorded::pairs};
 use std::collections::VecDeque;

@@ -1,5 +1,12 @@
 //! Objects beside each other: one that is slow, broken or large is nobody else's trouble.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_proto::Value;
 use proximity_tests::{process::TestAgent, raw::Raw};
 use std::time::{Duration, Instant};

@@ -1,5 +1,12 @@
 //! What an original client sees of the real agent: fast lists, restarts, and nothing that kills.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_proto::Value;
 use proximity_tests::{
     process::{Agent, Process, program},

@@ -1,5 +1,12 @@
 //! A client of the bare wire and the `proximity` command get the same values.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_tests::process::{Agent, Process, program};
 use serde_json::{Value as Json, json};
 use std::{

@@ -3,6 +3,13 @@
 //! What clients decode must be the same; how it is encoded is ours, in the one form that every client
 //! knows (docs/wire.md). If this fails, the change is wrong, not the file.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_proto::Value;
 use proximity_tests::{
     process::TestAgent,
