@@ -68,7 +68,10 @@ fn golden(name: &str, text: &str) {
         std::fs::write(&path, text).expect("the golden file can be written");
         panic!("{name}.txt was written anew: read it, and its line in SHA256SUMS");
     }
-    assert_eq!(text, expected, "{name}.txt");
+    for (number, (line, meant)) in (1..).zip(text.lines().zip(expected.lines())) {
+        assert_eq!(line, meant, "{name}.txt, line {number}");
+    }
+    assert_eq!(text.len(), expected.len(), "{name}.txt has another end");
 }
 
 #[test]
@@ -82,6 +85,7 @@ fn the_help_teaches() {
         &["get", "--help"],
         &["set", "--help"],
         &["shell", "--help"],
+        &["gateware", "--help"],
     ] {
         let output = Command::new(program("proximity")).args(args).output().expect("it starts");
         let (out, err, status) = said(&output);
