@@ -2,6 +2,14 @@
 //!
 //! `DURATION=60 cargo test -p proximity-tests --test python_objects sixteen -- --nocapture` is the long run.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::similar_names,
+    reason = "a test that cannot go on panics, and says why"
+)]
+
 use proximity_client::{Arguments, CallError, CallOptions, Client, Error, Executed, Proxy, Reason};
 use proximity_proto::Value;
 use proximity_tests::{
@@ -209,9 +217,8 @@ fn a_hang_ends_at_its_deadline_and_holds_nobody_else() {
             other => panic!("{other:?}"),
         }
         match short.join().expect("no panic") {
-            Err(Error::Call(CallError::NotExecuted { .. })) => {}
-            // On a slow machine, the agent's word came too late.
-            Err(Error::Call(CallError::OutcomeUnknown { .. })) => {}
+            // The second on a slow machine, where the agent's word comes too late.
+            Err(Error::Call(CallError::NotExecuted { .. } | CallError::OutcomeUnknown { .. })) => {}
             other => panic!("{other:?}"),
         }
         let served = long.join().expect("no panic").expect("a number");

@@ -3,6 +3,7 @@
 //! It runs the agent's own library. Listens where its first argument says and prints what the agent
 //! prints.
 #![allow(clippy::print_stdout, reason = "the harness reads it")]
+#![allow(clippy::expect_used, reason = "a test that cannot go on panics")]
 
 use proximity_agent::{
     Control,
