@@ -1,6 +1,7 @@
 //! The `proximity` command against a real agent: what it prints, where, and with what status it ends.
 
 #![allow(
+    clippy::format_push_string,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
