@@ -25,7 +25,7 @@ def main():
         while expected and expected not in seen:
             ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
-                sys.exit("typed %r, and %r did not appear in %r" % (typed, expected, seen))
+                sys.exit(f"typed {typed!r}, and {expected!r} did not appear in {seen!r}")
             seen += os.read(terminal, 65536).decode(errors="replace")
     while True:  # until it ends, or its terminal's buffer would be full
         try:
