@@ -277,9 +277,9 @@ fn ctrl_c_takes_a_waiting_call_back() {
         let command = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("it starts")
     };
-    // One call holds the object, until it is told to stop; another waits behind it.
+    // One call holds the object until it is told to stop, the other waits behind it.
     let holding = start(&["--timeout", "60", "call", "sleeper.wait"]);
-    let waiting = start(&["--timeout", "60", "call", "sleeper.sleep", "0"]);
+    let waiting = start(&["--timeout", "60", "call", "sleeper.wait"]);
     // The process hears SIGINT once it has begun; before that the signal would simply end it.
     for child in [waiting, holding] {
         let deadline = Instant::now() + PATIENCE;
