@@ -28,6 +28,7 @@ pub use error::KatcpError;
 pub use inbox::{FpgaState, Version};
 pub use push::PushError;
 
+pub(crate) use connection::Dial;
 pub(crate) use inbox::log_level;
 pub(crate) use link::random;
 

@@ -53,8 +53,7 @@ impl<'a> Settings<'a> {
     /// The text of `key`, which must be there.
     pub fn required_text(&mut self, key: &'static str) -> &'a str {
         if !self.table.contains_key(key) {
-            let message = format!("the key '{key}' is missing");
-            self.mistakes.push(Mistake { key: None, unknown: false, message });
+            self.missing(format!("the key '{key}' is missing"));
         }
         self.text(key).unwrap_or_default()
     }
@@ -106,6 +105,12 @@ impl<'a> Settings<'a> {
     /// The value of `key`, whatever it is.
     pub fn any(&mut self, key: &'static str) -> Option<&'a Value> {
         self.take(key)
+    }
+
+    /// Notes that a key is missing.
+    pub fn missing(&mut self, message: impl Into<String>) {
+        let message = message.into();
+        self.mistakes.push(Mistake { key: None, unknown: false, message });
     }
 
     /// Notes that the value of `key` will not do.

@@ -29,12 +29,12 @@ const CANCEL_LOOK: Duration = Duration::from_millis(100);
 /// Resolving a name may block for many seconds, and no system call bounds it. So a thread of its own
 /// resolves and connects, at most one a board, and whoever needs the board waits for it only as long as
 /// its own deadline allows; the next call finds the same attempt under way.
-pub(super) struct Dial {
+pub(crate) struct Dial {
     result: Receiver<io::Result<TcpStream>>,
 }
 
 impl Dial {
-    pub(super) fn start(host: &str, port: u16) -> io::Result<Self> {
+    pub(crate) fn start(host: &str, port: u16) -> io::Result<Self> {
         let host = host.to_owned();
         let (sender, result) = mpsc::sync_channel(1);
         thread::Builder::new().name(format!("dial {host}")).spawn(move || {
@@ -54,7 +54,7 @@ impl Dial {
     }
 
     /// What came of it by the end of `limit`; `None` if it still goes on.
-    pub(super) fn wait(&self, limit: &Limit<'_>) -> Option<io::Result<TcpStream>> {
+    pub(crate) fn wait(&self, limit: &Limit<'_>) -> Option<io::Result<TcpStream>> {
         loop {
             match self.result.recv_timeout(limit.slice()) {
                 Ok(result) => return Some(result),
