@@ -7,6 +7,7 @@ pub mod counter;
 pub mod fpga;
 pub mod katcp_client;
 pub mod python;
+pub mod serial;
 pub mod settings;
 
 use proximity_proto::{Fault, Object};
@@ -57,6 +58,12 @@ pub const KINDS: &[Kind] = &[
         summary: "an object of any Python class, in a process of its own",
         configure: python::configure,
         tried_by_check: false,
+    },
+    Kind {
+        name: "serial",
+        summary: "an instrument on a serial line, with pyserial's methods",
+        configure: serial::configure,
+        tried_by_check: true,
     },
 ];
 
