@@ -7,8 +7,10 @@ pub mod counter;
 pub mod fpga;
 pub mod katcp_client;
 pub mod python;
+pub mod scpi;
 pub mod serial;
 pub mod settings;
+pub mod valon;
 
 use proximity_proto::{Fault, Object};
 use settings::Settings;
@@ -60,9 +62,21 @@ pub const KINDS: &[Kind] = &[
         tried_by_check: false,
     },
     Kind {
+        name: "scpi",
+        summary: "an instrument that speaks SCPI, on a serial line or over TCP",
+        configure: scpi::configure,
+        tried_by_check: true,
+    },
+    Kind {
         name: "serial",
         summary: "an instrument on a serial line, with pyserial's methods",
         configure: serial::configure,
+        tried_by_check: true,
+    },
+    Kind {
+        name: "valon",
+        summary: "a Valon 5007 dual synthesizer",
+        configure: valon::configure,
         tried_by_check: true,
     },
 ];
