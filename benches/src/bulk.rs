@@ -1,4 +1,4 @@
-//! How fast a megabyte of a board's memory arrives, through the agent and straight from the board.
+//! How fast megabytes of a board's memory arrive, through the agent and straight from the board.
 //!
 //! Straight means: one request for all of it, by the client that the agent's own driver uses. The agent asks
 //! in pieces, several under way at a time, so that part of its reading is done while the board still sends; what
@@ -15,61 +15,84 @@ use proximity_proto::object::{Context, Host, Principal, PrincipalKind};
 use proximity_proto::request::Arguments;
 use std::time::{Duration, Instant};
 
-/// The memory that is read, all of it.
-const REGISTER: &str = "big_bram";
-const BYTES: u32 = 1 << 20;
+/// A read that is measured, and the least of the direct rate that the agent has to reach.
+struct Subject {
+    what: &'static str,
+    register: &'static str,
+    bytes: u32,
+    /// Reads in a measurement.
+    reads: usize,
+    gate: f64,
+}
+
+const SUBJECTS: [Subject; 2] = [
+    Subject { what: "1 MiB", register: "big_bram", bytes: 1 << 20, reads: 40, gate: 0.85 },
+    Subject { what: "16 MiB", register: "dram_memory", bytes: 16 << 20, reads: 6, gate: 0.75 },
+];
+
 /// The pieces in which the agent's driver reads, and how many of them it has under way.
 const PIECE: u32 = 64 << 10;
 const DEPTH: usize = 4;
-/// Reads in a measurement.
-const READS: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Measures reads of a megabyte that holds random bytes: how many of them are escaped matters.
+/// Measures reads of memory that holds random bytes: how many of them are escaped matters. First as the mock writes
+/// by itself, then in blocks of 4 KiB with Nagle's algorithm on, as real servers do.
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let cores = Cores::find()?;
-    let mock = cores.as_server(Server::mock)??;
+    let mock = cores.as_server(|| Server::mock_with(&["--design", "adc"], 1))??;
     let config = Config::new(&mock)?;
     let agent = cores.as_server(|| Server::agent(&config))??;
-    let pattern = random_bytes();
     let mut board = Board::connect(&mock)?;
-    board.write(&pattern)?;
-    for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
-        let (mut pairs, mut pieces) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            let direct = cores.as_client(client, || rate(|| board.read(&pattern)))??;
-            let ours = cores.as_client(client, || through_agent(&agent, &pattern))??;
-            pairs.push((direct, ours));
-            let piecewise = || rate(|| board.read_in_pieces(&pattern));
-            pieces.push(cores.as_client(client, piecewise)??);
+    for (fault, stalls) in [("none", ""), ("stall", ", 4 KiB blocks")] {
+        board.set_fault(fault)?;
+        for subject in &SUBJECTS {
+            let pattern = random_bytes(subject.bytes);
+            board.write(subject, &pattern)?;
+            for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
+                let (mut pairs, mut pieces) = (Vec::new(), Vec::new());
+                for _ in 0..ROUNDS {
+                    let read = || rate(subject, || board.read(subject, &pattern));
+                    let direct = cores.as_client(client, read)??;
+                    let ours = || through_agent(subject, &agent, &pattern);
+                    pairs.push((direct, cores.as_client(client, ours)??));
+                    let piecewise = || rate(subject, || board.read_in_pieces(subject, &pattern));
+                    pieces.push(cores.as_client(client, piecewise)??);
+                }
+                let what = format!("{} read, {name}{stalls}", subject.what);
+                report.compare(
+                    what,
+                    "MB/s",
+                    "the board itself",
+                    &pairs,
+                    Gate::AtLeast(subject.gate),
+                );
+                let what = "  the same in pieces without an agent".to_owned();
+                report.note(what, "MB/s", median(&mut pieces));
+            }
         }
-        let what = format!("1 MiB read, {name}");
-        report.compare(what, "MB/s", "the board itself", &pairs, Gate::AtLeast(0.85));
-        let what = format!("the same in pieces without an agent, {name}");
-        report.note(what, "MB/s", median(&mut pieces));
     }
     Ok(())
 }
 
-fn through_agent(agent: &Server, expected: &[u8]) -> Result<f64, Failure> {
+fn through_agent(subject: &Subject, agent: &Server, expected: &[u8]) -> Result<f64, Failure> {
     let mut args = Arguments::default();
-    args.push(REGISTER);
-    args.push(&BYTES);
+    args.push(subject.register);
+    args.push(&subject.bytes);
     let mut question = Question::new(Op::Call, "srbs", "read", args);
     let mut line = Line::connect(&zmq::Context::new(), &agent.address)?;
-    rate(|| same(line.value(&mut question)?.as_bytes().unwrap_or_default(), expected))
+    rate(subject, || same(line.value(&mut question)?.as_bytes().unwrap_or_default(), expected))
 }
 
 /// Returns the megabytes a second of the median read.
-fn rate(mut read: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
+fn rate(subject: &Subject, mut read: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
     read()?;
-    let mut times = Vec::with_capacity(READS);
-    for _ in 0..READS {
+    let mut times = Vec::with_capacity(subject.reads);
+    for _ in 0..subject.reads {
         let begun = Instant::now();
         read()?;
         times.push(begun.elapsed().as_secs_f64());
     }
-    Ok(f64::from(BYTES) / 1e6 / median(&mut times))
+    Ok(f64::from(subject.bytes) / 1e6 / median(&mut times))
 }
 
 fn same(read: &[u8], expected: &[u8]) -> Result<(), Failure> {
@@ -91,26 +114,34 @@ impl Board {
         Ok(Self { client: KatcpClient::new(host, port.parse()?), caller })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Sets a fault of the mock, or ends all of them.
+    fn set_fault(&mut self, fault: &str) -> Result<(), Failure> {
         let context = self.caller.context();
         let limit = Limit::new(&context, PATIENCE);
-        let args = [REGISTER.into(), 0.into(), katcp_client::Arg::Bytes(bytes)];
+        self.client.ask(&limit, "mock-fault", &[fault.into()], |_| {})?;
+        Ok(())
+    }
+
+    fn write(&mut self, subject: &Subject, bytes: &[u8]) -> Result<(), Failure> {
+        let context = self.caller.context();
+        let limit = Limit::new(&context, PATIENCE);
+        let args = [subject.register.into(), 0.into(), katcp_client::Arg::Bytes(bytes)];
         self.client.ask(&limit, "write", &args, |_| {})?;
         Ok(())
     }
 
-    fn read(&mut self, expected: &[u8]) -> Result<(), Failure> {
+    fn read(&mut self, subject: &Subject, expected: &[u8]) -> Result<(), Failure> {
         let context = self.caller.context();
         let limit = Limit::new(&context, PATIENCE);
-        let args = [REGISTER.into(), 0.into(), katcp_client::Arg::Uint(BYTES.into())];
+        let args = [subject.register.into(), 0.into(), subject.bytes.into()];
         let mut reply = self.client.ask(&limit, "read", &args, |_| {})?;
         same(reply.next_arg().ok_or("a reply without bytes")?, expected)
     }
 
-    fn read_in_pieces(&mut self, expected: &[u8]) -> Result<(), Failure> {
+    fn read_in_pieces(&mut self, subject: &Subject, expected: &[u8]) -> Result<(), Failure> {
         let context = self.caller.context();
         let limit = Limit::new(&context, PATIENCE);
-        let pieces = usize::try_from(BYTES / PIECE)?;
+        let pieces = usize::try_from(subject.bytes / PIECE)?;
         let mut read = Vec::with_capacity(expected.len());
         let outcome = self.client.ask_many(
             &limit,
@@ -118,7 +149,7 @@ impl Board {
             (pieces, DEPTH),
             |index, writer| {
                 let offset = index as u64 * u64::from(PIECE);
-                writer.arg(REGISTER.as_bytes()).uint(offset).uint(PIECE.into())
+                writer.arg(subject.register.as_bytes()).uint(offset).uint(PIECE.into())
             },
             |_, mut reply| {
                 read.extend_from_slice(reply.next_arg().unwrap_or_default());
@@ -155,7 +186,7 @@ impl Host for Caller {
 }
 
 /// Returns the same random bytes each time (xorshift, Marsaglia 2003).
-fn random_bytes() -> Vec<u8> {
+fn random_bytes(len: u32) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -163,5 +194,5 @@ fn random_bytes() -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    (0..BYTES / 8).flat_map(|_| next()).collect()
+    (0..len / 8).flat_map(|_| next()).collect()
 }

@@ -6,11 +6,14 @@
 //! same ("same": the length of the path). All clients here are raw sockets.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
 
+mod boards;
 mod bulk;
+mod codec;
 mod cores;
 mod floors;
 mod footprint;
 mod latency;
+mod registers;
 mod report;
 mod requests;
 mod servers;
@@ -51,7 +54,10 @@ fn measure() -> Result<Report, Failure> {
     let mut report = Report::default();
     latency::measure(&mut report)?;
     throughput::measure(&mut report)?;
+    codec::measure(&mut report);
+    registers::measure(&mut report)?;
     bulk::measure(&mut report)?;
+    boards::measure(&mut report)?;
     footprint::measure(&mut report)?;
     report.print();
     Ok(report)
