@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import zmq
+
+# A shell starts what it runs in the background with SIGINT ignored, and what these tests start
+# would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 sys.path[:0] = [str(SOURCE), str(Path(__file__).parent)]
@@ -24,6 +30,35 @@ from proximity import Agent, Proxy, Server
 
 ROOT = Path(__file__).resolve().parents[3]
 LOOPBACK = "tcp://127.0.0.1:*"
+
+
+# The versions that the package promises, as far as they are released.
+MINORS = range(9, 15)
+
+
+def interpreter(minor: int) -> Optional[str]:
+    """Finds Python 3.`minor` with its venv: this one, on the path, or where pyenv keeps them."""
+    if minor == sys.version_info[1]:
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = sorted(str(path) for path in pyenv.glob(f"versions/3.{minor}.*/bin/python3"))
+    script = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    for python in (shutil.which(f"python3.{minor}"), *kept):
+        if (
+            python
+            and not subprocess.run([python, "-c", script], stderr=subprocess.DEVNULL).returncode
+        ):
+            return python
+    return None
+
+
+INTERPRETERS = {minor: python for minor in MINORS if (python := interpreter(minor))}
+
+
+def pytest_report_header() -> str:
+    here = ", ".join(f"3.{minor}" for minor in INTERPRETERS)
+    away = ", ".join(f"3.{minor}" for minor in MINORS if minor not in INTERPRETERS)
+    return f"the package is tried on Python {here}; untested, for it is not here: {away or 'none'}"
 
 
 def until(fact: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:

@@ -60,22 +60,23 @@ class Prompt:
         )
         os.close(child)
         self.number = 1
-        self._seen = ""
-        self.read_until("In [1]:", 60)
+        self._seen, self._read = "", 0
+        self.read_until("In [1]:", seconds=60)
 
     def type(self, text: str) -> None:
         os.write(self.terminal, text.encode())
 
-    def read_until(self, words: str, seconds: float = 20) -> str:
-        """Gives what appeared up to and with `words`."""
+    def read_until(self, *words: str, seconds: float = 20) -> str:
+        """Gives what appeared up to where all of `words` have."""
         end = time.monotonic() + seconds
-        while words not in (text := plain(self._seen)):
+        while not all(word in (text := plain(self._seen)[self._read :]) for word in words):
             left = end - time.monotonic()
-            assert left > 0, f"{words!r} did not appear; there is {text[-2000:]!r}"
+            assert left > 0, f"{words} did not appear; there is {text[-2000:]!r}"
             if select.select([self.terminal], [], [], left)[0]:
                 self._seen += os.read(self.terminal, 1 << 16).decode(errors="replace")
-        self._seen = ""
-        return text
+        size = max(text.index(word) + len(word) for word in words)
+        self._read += size
+        return text[:size]
 
     def run(self, line: str) -> str:
         """Runs a line; gives what it showed."""
@@ -83,15 +84,20 @@ class Prompt:
         self.number += 1
         return self.read_until(f"In [{self.number}]:")
 
-    def complete(self, text: str, *words: str) -> str:
-        """Types `text` and Tab; gives what appeared with all of `words`, and clears the line."""
+    def list_completions(self, text: str, *words: str) -> str:
+        """Types `text` and Tab; gives the list with all of `words`, and clears the line."""
         self.type(text + "\t")
-        seen = ""
-        for word in words:
-            if word not in seen:
-                seen += self.read_until(word)
+        seen = self.read_until(*words)
+        # What is typed before the prompt is back is for the terminal, not for IPython.
+        self.read_until(f"In [{self.number}]: {text}")
         self.type(CTRL_U)
         return seen
+
+    def complete(self, text: str, whole: str) -> None:
+        """Types `text` and Tab, where one thing fits; waits for the whole, and clears the line."""
+        self.type(text + "\t")
+        self.read_until(whole)
+        self.type(CTRL_U)
 
     def close(self) -> None:
         self.process.kill()
@@ -171,13 +177,13 @@ def test_setting_an_attribute(prompt: Prompt) -> None:
 
 
 def test_tab_lists_the_objects_methods_and_nothing_else(prompt: Prompt) -> None:
-    shown = prompt.complete("foo.", "div_two", "sub_two")
+    shown = prompt.list_completions("foo.", "div_two", "sub_two")
     assert "batch" not in shown
     assert "with_timeout" not in shown
 
 
 def test_tab_lists_what_begins_so(prompt: Prompt) -> None:
-    shown = prompt.complete("srbs.read_", "read_dram", "read_int", "read_uint")
+    shown = prompt.list_completions("srbs.read_", "read_dram", "read_int", "read_uint")
     assert "write_int" not in shown
 
 
