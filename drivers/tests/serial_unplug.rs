@@ -209,5 +209,6 @@ fn a_port_that_is_away_costs_next_to_nothing() {
     let spent = cpu().checked_sub(begun).unwrap();
     assert!(calls >= 10, "{calls} calls");
     assert!(spent < cost, "{spent:?} of CPU for {calls} calls in {absence:?}");
-    assert_eq!(threads(), before, "nobody tries in the background");
+    // Fewer, if those of the other test have only just ended.
+    assert!(threads() <= before, "somebody tries in the background");
 }

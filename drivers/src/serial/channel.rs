@@ -30,6 +30,8 @@ const MAX_LINE: usize = 1 << 20;
 const MAX_UNREAD: usize = 4 << 20;
 /// How often a wait looks whether its caller has called it off.
 const CANCEL_LOOK: Duration = Duration::from_millis(100);
+/// In how many slices silence is listened to.
+const SLICES: u32 = 10;
 /// How many bytes of a long answer come between one word of progress and the next.
 const PROGRESS: usize = 64 << 10;
 /// What a byte takes on the line at most: a start bit, eight, a parity bit, two stop bits.
@@ -376,24 +378,23 @@ impl Channel {
     }
 
     /// Throws away what comes until nothing came for [`Manners::settle`].
+    ///
+    /// Silence is counted in slices that were listened to: an agent that was stopped meanwhile, or had no turn
+    /// on its processor, has heard nothing, and so has perhaps the adapter's driver.
     fn listen_for_silence(&mut self, cx: &Context<'_>, doing: &[u8]) -> Result<(), SerialError> {
         let Manners { settle, timeout, .. } = self.manners;
         let limit = Limit::new(cx, timeout + settle * TRICKLE);
-        let mut silent_at = Instant::now() + settle;
-        loop {
+        let mut silent = 0;
+        while silent < SLICES {
             self.forget();
-            let left = silent_at.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            if self.receive(cx, left, doing)? {
-                silent_at = Instant::now() + settle;
-            }
-            if limit.is_over() && Instant::now() < silent_at {
+            silent = if self.receive(cx, settle / SLICES, doing)? { 0 } else { silent + 1 };
+            if limit.is_over() && silent < SLICES {
                 let (port, doing) = (self.name().clone(), quoted(doing));
                 return Err(SerialError::OutOfStep { port, doing, settle });
             }
         }
+        self.forget();
+        Ok(())
     }
 
     /// Throws away what comes until a time.
