@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 import zmq
@@ -36,7 +36,7 @@ LOOPBACK = "tcp://127.0.0.1:*"
 MINORS = range(9, 15)
 
 
-def interpreter(minor: int) -> Optional[str]:
+def interpreter(minor: int) -> str | None:
     """Finds Python 3.`minor` with its venv: this one, on the path, or where pyenv keeps them."""
     if minor == sys.version_info[1]:
         return sys.executable
