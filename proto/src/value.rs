@@ -215,6 +215,21 @@ impl<'a> Map<'a> {
         })
     }
 
+    /// As [`Map::iter`], with the bytes of each key; `None` for one that has none.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (Option<&'a [u8]>, Value<'a>)> + use<'a> {
+        let (mut left, mut bytes) = (self.len, self.bytes);
+        core::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let (key, rest) = match Head::read(bytes).ok()? {
+                (Head::Raw(key) | Head::Bin(key), rest) => (Some(key), rest),
+                _ => (None, after(bytes)?),
+            };
+            let (value, rest) = take(rest)?;
+            bytes = rest;
+            Some((key, value))
+        })
+    }
+
     /// The bytes of the keys and values as they were sent: what follows the dictionary's head.
     pub fn contents(&self) -> &'a [u8] {
         contents(self.bytes, 2 * u64::from(self.len))
@@ -322,11 +337,23 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, DecodeError> {
     }
     let mut checked = Checked::default();
     let mut items = 0u32;
-    // What each open array or map still holds: values, or for a map keys and values together.
-    let mut open = [(0u64, false); MAX_DEPTH];
+    // What the innermost open array or map still holds: values, or for a map keys and values together.
+    // The outermost of all holds the message.
+    let (mut left, mut is_map) = (1u64, false);
+    // The same of those around it.
+    let mut around = [(0u64, false); MAX_DEPTH];
     let mut depth = 0usize;
     let mut rest = bytes;
     loop {
+        while left == 0
+            && let Some(outer) = depth.checked_sub(1)
+        {
+            depth = outer;
+            (left, is_map) = around.get(outer).copied().unwrap_or_default();
+        }
+        if left == 0 {
+            break;
+        }
         let position = at(rest);
         let fail = |kind| DecodeError { kind, position };
         let (head, behind) = Head::read(rest).map_err(fail)?;
@@ -335,9 +362,7 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, DecodeError> {
         if items > limits.max_items {
             return Err(fail(Kind::TooMany { max: limits.max_items }));
         }
-        if let Some((left, true)) = depth.checked_sub(1).and_then(|top| open.get(top))
-            && left % 2 == 0
-        {
+        if is_map && left % 2 == 0 {
             match head {
                 Head::Raw(key) | Head::Bin(key) if key.len() > MAX_NAME => {
                     return Err(fail(Kind::LongKey));
@@ -346,22 +371,12 @@ pub fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, DecodeError> {
                 _ => checked.odd_key = checked.odd_key.or(Some(position)),
             }
         }
-        if let Some((count, is_map)) = head.children() {
-            let slot = open.get_mut(depth).ok_or_else(|| fail(Kind::TooDeep))?;
-            *slot = (count, is_map);
+        left -= 1;
+        if let Some(inner) = head.children() {
+            let slot = around.get_mut(depth).ok_or_else(|| fail(Kind::TooDeep))?;
+            *slot = (left, is_map);
             depth += 1;
-        } else if let Some((left, _)) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) {
-            *left -= 1;
-        }
-        // Close every container that is now full; closing one takes a place in the one around it.
-        while let Some((0, _)) = depth.checked_sub(1).and_then(|top| open.get(top)) {
-            depth -= 1;
-            if let Some((left, _)) = depth.checked_sub(1).and_then(|top| open.get_mut(top)) {
-                *left -= 1;
-            }
-        }
-        if depth == 0 {
-            break;
+            (left, is_map) = inner;
         }
     }
     if rest.is_empty() {
@@ -436,8 +451,24 @@ impl<'a> Head<'a> {
     }
 
     /// Reads one head.
+    #[inline]
     fn read(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeErrorKind> {
         let (&first, rest) = bytes.split_first().ok_or(DecodeErrorKind::CutShort)?;
+        // What most of a request is made of, told by the first byte alone.
+        match first {
+            0x00..=0x7f => Ok((Head::Uint(u64::from(first)), rest)),
+            0x80..=0x8f => Ok((Head::Map(u32::from(first & 0x0f)), rest)),
+            0x90..=0x9f => Ok((Head::Array(u32::from(first & 0x0f)), rest)),
+            0xa0..=0xbf => {
+                let split = rest.split_at_checked(usize::from(first & 0x1f));
+                split.map(|(raw, rest)| (Head::Raw(raw), rest)).ok_or(DecodeErrorKind::CutShort)
+            }
+            _ => Self::read_longer(first, rest),
+        }
+    }
+
+    /// Reads one head whose `first` byte does not tell all.
+    fn read_longer(first: u8, rest: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeErrorKind> {
         let mut cursor = Cursor(rest);
         let head = match Marker::from_u8(first) {
             Marker::Null => Head::Nil,

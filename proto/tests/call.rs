@@ -10,7 +10,7 @@
 use proximity_proto::{
     Fault, Value,
     arg::{Bound, FromArg, Type},
-    call::{BadCall, Call, CallId, Op},
+    call::{BadCall, Call, CallId, Op, Place},
     limits::Limits,
     object::{Args, Param, ParamKind},
     reply,
@@ -124,6 +124,27 @@ fn keys_come_in_any_order_and_as_bytes() {
     let binary = b"\x84\xc4\x04args\x92\x02\x03\xc4\x04proc\xc4\x07add_two\xc4\x04name\xc4\x03foo\xc4\x06kwargs\x80";
     let call = Call::parse(binary, &Limits::default()).unwrap();
     assert_eq!((call.name, call.proc, call.args.positional.len()), ("foo", "add_two", 2));
+}
+
+#[test]
+fn a_call_is_found_again_by_its_place() {
+    let plain = Sent::old().bytes();
+    let mut named = Sent::new();
+    named = named.with("proc", text("read")).with("args", vec![0x91, 0x92, 1, 2]);
+    let named = named.with("kwargs", [&[0x81][..], &text("offset"), &[4]].concat()).bytes();
+    let bare = Sent::new().without("args").without("kwargs").bytes();
+    for request in [plain, named, bare] {
+        let call = Call::parse(&request, &Limits::default()).map_err(|bad| bad.fault).unwrap();
+        let place = Place::of(&call, &request);
+        // The bytes move, as they do when they are passed on.
+        let moved = request.clone();
+        assert_eq!(place.op, call.op);
+        let (proc, args) = place.read(&moved).unwrap();
+        assert_eq!(proc, call.proc);
+        assert!(args.positional.iter().eq(call.args.positional.iter()));
+        assert!(args.named.iter().eq(call.args.named.iter()));
+        assert_eq!(place.read(&moved[..3]), None, "another request");
+    }
 }
 
 #[test]

@@ -50,7 +50,10 @@ impl Loads {
 
     /// A call of the connection is in progress.
     pub(crate) fn open(&mut self, peer: PeerId) {
-        self.loads.entry(peer).or_default().in_flight += 1;
+        // Without a limit nobody asks how many there are.
+        if self.budget.in_flight < usize::MAX {
+            self.loads.entry(peer).or_default().in_flight += 1;
+        }
     }
 
     /// A call of the connection has ended.

@@ -20,8 +20,9 @@ use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
 const HANDSHAKE: Duration = Duration::from_secs(3);
 
 /// Messages that a peer may leave unread before it is [`Sent::Full`]. Small, for each may be as large
-/// as the largest reply.
-const UNREAD: i32 = 8;
+/// as the largest reply; but libzmq tells us of every half of them that was read, and 8 would have it
+/// wake the router for one call in four.
+const UNREAD: i32 = 16;
 
 /// What a frame may weigh beyond the largest request, so that one that is a little too large gets an
 /// answer that says so, and is not just cut off.
@@ -277,7 +278,7 @@ impl Listener {
             && peer.route.delimited == delimited
             && (!chosen || peer.address == from)
         {
-            return Arc::clone(peer);
+            return peer;
         }
         if !chosen {
             from = address(identity);
@@ -319,13 +320,13 @@ struct Peers {
 }
 
 impl Peers {
-    fn get(&mut self, identity: &[u8]) -> Option<&Arc<Peer>> {
-        if !self.young.contains_key(identity)
-            && let Some((identity, peer)) = self.old.remove_entry(identity)
-        {
-            self.insert(identity, peer);
+    fn get(&mut self, identity: &[u8]) -> Option<Arc<Peer>> {
+        if let Some(peer) = self.young.get(identity) {
+            return Some(Arc::clone(peer));
         }
-        self.young.get(identity)
+        let (identity, peer) = self.old.remove_entry(identity)?;
+        self.insert(identity, Arc::clone(&peer));
+        Some(peer)
     }
 
     fn insert(&mut self, identity: Box<[u8]>, peer: Arc<Peer>) {
