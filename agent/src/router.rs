@@ -28,7 +28,7 @@ use objects::{Entry, State};
 use proximity_proto::limits::Limits;
 use proximity_session::{Action, Event, HowCancelled, Place, Session, Uptime};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -40,6 +40,10 @@ const OPENING: Duration = Duration::from_secs(2);
 /// How long it waits at its end for objects to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// Reports that are read before it is seen who else wants something: an object that tells of its
+/// progress without end is not to be all that is heard.
+const REPORTS: usize = 64;
+
 /// The state of a running agent.
 pub(crate) struct Router {
     clock: Clock,
@@ -48,9 +52,9 @@ pub(crate) struct Router {
     transport: Box<dyn Transport>,
     session: Session<Box<Job>>,
     /// What the session wants done, in its order.
-    actions: VecDeque<Action<Box<Job>>>,
-    /// Where it puts that.
-    fresh: Vec<Action<Box<Job>>>,
+    actions: Vec<Action<Box<Job>>>,
+    /// How many of them are done.
+    performed: usize,
     pool: Pool,
     outbox: Outbox,
     /// All objects there have been; a name of a slot is not used again.
@@ -91,8 +95,8 @@ impl Router {
             transport,
             // The hasher's keys come from the system's random numbers: as good as another.
             session: Session::new(RandomState::new().hash_one("epoch")),
-            actions: VecDeque::new(),
-            fresh: Vec::new(),
+            actions: Vec::new(),
+            performed: 0,
             pool: Pool::default(),
             outbox: Outbox::default(),
             entries: Vec::new(),
@@ -213,7 +217,8 @@ impl Router {
     }
 
     fn read_reports(&mut self) {
-        while let Some(report) = self.mailbox.take() {
+        for _ in 0..REPORTS {
+            let Some(report) = self.mailbox.take() else { return };
             match report {
                 Report::Ran { slot, object, job, end } => self.ran(slot, object, job, end),
                 Report::Opened { slot, outcome } => self.opened(slot, outcome),
@@ -226,6 +231,7 @@ impl Router {
             // In between, so that an object's next call starts before the next report is read.
             self.perform_all();
         }
+        self.control.bell().ring();
     }
 
     fn obey(&mut self, on_ready: &mut dyn FnMut(&[String])) {
@@ -241,14 +247,19 @@ impl Router {
 
     /// Tells the session what happened.
     fn feed(&mut self, event: Event<Box<Job>>) {
-        self.session.on(self.clock.now(), event, &mut self.fresh);
-        self.actions.extend(self.fresh.drain(..));
+        self.session.on(self.clock.now(), event, &mut self.actions);
     }
 
+    /// Carries out what the session wants, and what that leads to.
     fn perform_all(&mut self) {
-        while let Some(action) = self.actions.pop_front() {
+        while let Some(action) = self.actions.get_mut(self.performed) {
+            self.performed += 1;
+            // What is left in its place is never looked at.
+            let action = std::mem::replace(action, Action::Drained);
             self.perform(action);
         }
+        self.actions.clear();
+        self.performed = 0;
     }
 
     fn perform(&mut self, action: Action<Box<Job>>) {

@@ -264,7 +264,7 @@ fn enter(
             let (Some(value), None) = (values.next(), values.next()) else {
                 let count = args.positional.len();
                 let message = format!("setting '{proc}' takes one value, not {count}");
-                return Err(Fault::type_error(message));
+                return Err(Fault::type_error(message).before());
             };
             object.set(attribute, value, &cx, out)
         }
