@@ -1,0 +1,246 @@
+//! The transport over ZeroMQ: forms of messages, endpoints, and replies on their way when it ends.
+
+// A test that fails by a panic is a test that works.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(unreachable_pub, reason = "#[expose] takes what is pub")]
+
+use proximity_agent::{
+    Agent, Control,
+    access::{Filter, Networks},
+    config::{Config, ObjectConfig},
+    run,
+};
+use proximity_proto::{Context, expose, limits::Limits, reply};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything here takes on a slow and busy machine.
+const PATIENCE_MS: i32 = 30_000;
+
+/// Waits and tells.
+struct Bench {
+    /// `hold()` tells that it was entered, and waits to be let go.
+    entered: mpsc::Sender<()>,
+    go: mpsc::Receiver<()>,
+}
+
+/// Waits and tells.
+#[expose]
+#[allow(clippy::unused_self, reason = "methods are called on an object")]
+impl Bench {
+    /// Holds the object.
+    #[effect(read)]
+    pub fn hold(&mut self) {
+        let _ = self.entered.send(());
+        let _ = self.go.recv_timeout(Duration::from_secs(30));
+    }
+
+    /// Answers at once.
+    #[quick]
+    pub fn peek(&self) -> i64 {
+        7
+    }
+
+    /// Who asks.
+    #[effect(read)]
+    pub fn who(&mut self, cx: &Context<'_>) -> String {
+        format!("{:?} {}", cx.principal().kind, cx.principal().address)
+    }
+}
+
+/// The test's end of a [`Bench`].
+struct Hand {
+    entered: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+fn config(listen: &[&str]) -> (Config, Hand) {
+    let (entered, told) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let bench = std::sync::Mutex::new(Some(Bench { entered, go: wait }));
+    let object = ObjectConfig {
+        name: "bench".into(),
+        kind: "test",
+        opener: Box::new(move || Ok(Box::new(bench.lock().unwrap().take().expect("opened once")))),
+        filter: Filter::default(),
+        fingerprint: String::new(),
+    };
+    let config = Config {
+        listen: listen.iter().map(|endpoint| endpoint.parse().unwrap()).collect(),
+        plaintext: Networks::default(),
+        limits: Limits::default(),
+        queue: 32,
+        log: log::LevelFilter::Off,
+        objects: vec![object],
+    };
+    (config, Hand { entered: told, go })
+}
+
+fn agent() -> Agent {
+    Agent::start(config(&["tcp://127.0.0.1:0"]).0).unwrap()
+}
+
+/// An old client's call without arguments.
+fn call(proc: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    reply::map_head(&mut out, 4);
+    for (key, value) in [("name", "bench"), ("proc", proc)] {
+        reply::text(&mut out, key);
+        reply::text(&mut out, value);
+    }
+    reply::text(&mut out, "args");
+    reply::list_head(&mut out, 0);
+    reply::text(&mut out, "kwargs");
+    reply::map_head(&mut out, 0);
+    out
+}
+
+fn connect(kind: zmq::SocketType, address: &str) -> zmq::Socket {
+    let socket = zmq::Context::new().socket(kind).unwrap();
+    socket.set_linger(0).unwrap();
+    socket.set_rcvtimeo(PATIENCE_MS).unwrap();
+    socket.connect(address).unwrap();
+    socket
+}
+
+fn ask(socket: &zmq::Socket, proc: &str) -> Vec<u8> {
+    socket.send(call(proc), 0).unwrap();
+    socket.recv_bytes(0).expect("a reply in time")
+}
+
+#[test]
+fn a_reply_has_the_form_of_its_request() {
+    let agent = agent();
+    assert_eq!(ask(&connect(zmq::REQ, agent.address()), "peek"), [7]);
+    let dealer = connect(zmq::DEALER, agent.address());
+    dealer.send(call("peek"), 0).unwrap();
+    assert_eq!(dealer.recv_multipart(0).unwrap(), [vec![7]]);
+    // The same connection may change its mind.
+    dealer.send_multipart([vec![], call("peek")], 0).unwrap();
+    assert_eq!(dealer.recv_multipart(0).unwrap(), [vec![], vec![7]]);
+}
+
+#[test]
+fn a_message_of_more_parts_is_dropped_whole() {
+    let agent = agent();
+    let dealer = connect(zmq::DEALER, agent.address());
+    let odd: [&[&[u8]]; 3] = [&[b"", b"x", b"y"], &[b"x", b""], &[b"", b"", b"", b"", b"x"]];
+    for parts in odd {
+        dealer.send_multipart(parts, 0).unwrap();
+    }
+    // An empty message is one, and gets its error.
+    dealer.send_multipart([&b""[..], b""], 0).unwrap();
+    assert_eq!(dealer.recv_multipart(0).unwrap()[0], b"");
+    assert_eq!(ask(&dealer, "peek"), [7]);
+}
+
+#[test]
+fn many_calls_at_once_from_one_connection_are_all_answered() {
+    let agent = agent();
+    let dealer = connect(zmq::DEALER, agent.address());
+    for _ in 0..1000 {
+        dealer.send(call("peek"), 0).unwrap();
+    }
+    for number in 0..1000 {
+        assert_eq!(dealer.recv_bytes(0).expect("a reply in time"), [7], "reply {number}");
+    }
+}
+
+#[test]
+fn nobody_gets_the_replies_of_another_by_taking_his_name() {
+    let (config, hand) = config(&["tcp://127.0.0.1:0"]);
+    let agent = Agent::start(config).unwrap();
+    let named = || {
+        let socket = zmq::Context::new().socket(zmq::DEALER).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.set_identity(b"laptop").unwrap();
+        socket.set_rcvtimeo(PATIENCE_MS).unwrap();
+        socket.connect(agent.address()).unwrap();
+        socket
+    };
+    let first = named();
+    first.send(call("hold"), 0).unwrap();
+    hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    let second = named();
+    second.send(call("peek"), 0).unwrap();
+    // Answered behind whatever the second sent, if that came through at all.
+    ask(&connect(zmq::REQ, agent.address()), "list_methods");
+    hand.go.send(()).unwrap();
+    assert_eq!(first.recv_bytes(0).unwrap(), [0xc0]);
+    assert_eq!(second.recv_bytes(zmq::DONTWAIT), Err(zmq::Error::EAGAIN));
+}
+
+#[test]
+fn a_local_socket_and_a_port_are_served_side_by_side() {
+    let path = std::env::temp_dir().join(format!("proximity-{}.sock", std::process::id()));
+    let endpoint = format!("ipc://{}", path.display());
+    let agent = Agent::start(config(&[&endpoint, "tcp://127.0.0.1:0"]).0).unwrap();
+    assert_eq!(agent.addresses()[0], endpoint);
+    let who = |address: &str| {
+        let reply = ask(&connect(zmq::REQ, address), "who");
+        String::from_utf8(reply[1..].to_vec()).unwrap()
+    };
+    assert_eq!(who(&agent.addresses()[0]), "Local ");
+    assert_eq!(who(&agent.addresses()[1]), "Local 127.0.0.1");
+    agent.stop().unwrap();
+    let _ = std::fs::remove_file(path);
+}
+
+#[test]
+fn a_reload_listens_elsewhere_and_where_it_stays_nobody_notices() {
+    let control = Control::new().unwrap();
+    let (ready, told) = mpsc::channel();
+    let own = control.clone();
+    let (first, _hand) = config(&["tcp://127.0.0.1:0", "tcp://127.0.0.2:0"]);
+    let thread = std::thread::spawn(move || {
+        run(first, &own, |addresses| ready.send(addresses.to_vec()).unwrap())
+    });
+    let patience = Duration::from_secs(30);
+    let before = told.recv_timeout(patience).unwrap();
+    let client = connect(zmq::REQ, &before[0]);
+    assert_eq!(ask(&client, "peek"), [7]);
+
+    let (second, _hand) = config(&["tcp://127.0.0.1:0", "tcp://127.0.0.3:0"]);
+    control.reload(second);
+    let after = told.recv_timeout(patience).unwrap();
+    assert_eq!(after[0], before[0]);
+    assert_eq!(ask(&client, "peek"), [7]);
+    assert_eq!(ask(&connect(zmq::REQ, &after[1]), "peek"), [7]);
+    let end = Instant::now() + patience;
+    let gone = before[1].strip_prefix("tcp://").unwrap();
+    while std::net::TcpStream::connect(gone).is_ok() {
+        assert!(Instant::now() < end, "{gone} is still open");
+    }
+    control.drain();
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn an_endpoint_that_is_taken_is_told_with_its_reason() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp://{}", taken.local_addr().unwrap());
+    let error = Agent::start(config(&[&endpoint]).0).err().expect("the port is taken");
+    assert_eq!(error.to_string(), format!("cannot listen at {endpoint}"));
+    let source = std::error::Error::source(&error).expect("a reason").to_string();
+    assert!(source.starts_with("Address already in use"), "{source}");
+}
+
+#[test]
+fn the_last_replies_leave_before_the_agent_ends() {
+    let (config, hand) = config(&["tcp://127.0.0.1:0"]);
+    let agent = Agent::start(config).unwrap();
+    let client = connect(zmq::REQ, agent.address());
+    client.send(call("hold"), 0).unwrap();
+    hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    let queued = connect(zmq::REQ, agent.address());
+    queued.send(call("who"), 0).unwrap();
+    agent.control().drain();
+    let refusal = queued.recv_bytes(0).expect("a reply in time");
+    let words = b"the agent is stopping";
+    assert!(refusal.windows(words.len()).any(|part| part == words), "{refusal:02x?}");
+    hand.go.send(()).unwrap();
+    agent.stop().unwrap();
+    assert_eq!(client.recv_bytes(0).expect("a reply in time"), [0xc0]);
+}
