@@ -293,8 +293,9 @@ fn ctrl_c_takes_a_waiting_call_back() {
             assert!(Instant::now() < deadline, "Ctrl-C does not end it");
             std::thread::park_timeout(Duration::from_millis(50));
         };
-        // 130, or killed by the signal itself where it came early.
-        assert!(matches!(status.code(), Some(130) | None), "{status}");
+        // 130; or 0 where the call ran, was told, and its value still came; or killed by the signal
+        // itself where that came early.
+        assert!(matches!(status.code(), Some(0 | 130) | None), "{status}");
     }
     // Nothing holds the object any more.
     assert_eq!(printed(&agent.endpoint, &["call", "sleeper.sleep", "0"]), "0.0\n");
