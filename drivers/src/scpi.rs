@@ -43,7 +43,7 @@ pub fn configure(settings: &mut Settings<'_>) -> Opener {
         }
     }
     let lines = settings::lines(settings);
-    let manners = settings::manners(settings, &lines);
+    let manners = settings::manners(settings, &lines, "*IDN?");
     let check_errors = settings.bool("check_errors").unwrap_or(false);
     let error_query = settings.text("error_query").unwrap_or("SYST:ERR?").to_owned();
     Box::new(move || {

@@ -35,7 +35,7 @@ pub fn configure(settings: &mut Settings<'_>) -> Opener {
     let target = settings::target(settings, false);
     let line = settings::line(settings);
     let lines = settings::lines(settings);
-    let manners = settings::manners(settings, &lines);
+    let manners = settings::manners(settings, &lines, "");
     Box::new(move || {
         let channel = Channel::new(target.clone(), line.clone(), manners.clone());
         Ok(Box::new(Serial { channel, lines: lines.clone() }))

@@ -55,6 +55,9 @@ const LABEL_LEN: usize = 16;
 const LONGEST: usize = 1 + LEN + 1;
 /// How long it may take to write into flash memory.
 const FLASH_TIME: Duration = Duration::from_secs(5);
+/// The silence that tells that nothing more comes: many times what it takes to answer, for there is no telling
+/// one status from another by its bytes.
+const SETTLE: Duration = Duration::from_millis(250);
 /// Reads that change nothing: what ends a command that was cut short.
 const HARMLESS: [u8; 6] = [0x86, 0x81, 0x82, 0x83, 0x8a, 0x8b];
 
@@ -68,8 +71,9 @@ pub fn configure(settings: &mut Settings<'_>) -> Opener {
         echo: false,
         char_delay: Duration::ZERO,
         command_delay: Duration::ZERO,
-        settle: Duration::from_millis(100),
+        settle: SETTLE,
         resync: padding(&[]),
+        sync: None,
         on_open: Vec::new(),
     };
     Box::new(move || {

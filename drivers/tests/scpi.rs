@@ -87,7 +87,7 @@ fn generator(keys: &str) -> (Instrument, Device, String) {
 
 #[test]
 fn commands_are_sent_and_answered() {
-    let (instrument, mut scpi, _) = generator("resync = ''\n");
+    let (instrument, mut scpi, _) = generator("resync = ''\nsync = ''\n");
     assert_eq!(scpi.ask("idn", "[]"), format!("\"{IDN}\""));
     assert_eq!(scpi.ask("query", r#"["VOLT?"]"#), r#""+1.500000E+00""#);
     assert_eq!(scpi.ask("write", r#"["VOLT 1.5"]"#), "null");

@@ -4,7 +4,8 @@
 //! caller, by a plug that was pulled) leaves the channel out of step: the rest of the command may still sit
 //! in the instrument, and the answer may still come. Before the next command the channel then waits until
 //! the time is over that the instrument had for its answer, sends what ends a command that was begun, throws
-//! away all that comes, and goes on once the line was silent for a while. A TCP connection is dropped instead.
+//! away all that comes, and goes on once the line was silent for a while, and, where there is a query that is
+//! always answered alike, once that was answered so. A TCP connection is dropped instead.
 //!
 //! What was not asked for is thrown away before each command, which then waits for silence too. Nothing here waits past the caller's deadline.
 
@@ -30,6 +31,10 @@ const MAX_LINE: usize = 1 << 20;
 const MAX_UNREAD: usize = 4 << 20;
 /// How often a wait looks whether its caller has called it off.
 const CANCEL_LOOK: Duration = Duration::from_millis(100);
+/// How often a probe is sent to learn its answer.
+const MAX_LEARNED: u32 = 6;
+/// How many lines may come before the answer to a probe.
+const MAX_OWED: u32 = 100;
 /// In how many slices silence is listened to.
 const SLICES: u32 = 10;
 /// How many bytes of a long answer come between one word of progress and the next.
@@ -56,8 +61,19 @@ pub(crate) struct Manners {
     pub(crate) settle: Duration,
     /// What ends a command that was cut short.
     pub(crate) resync: Vec<u8>,
+    /// What is asked to see whether answers are in step: a query that is always answered alike.
+    pub(crate) sync: Option<Probe>,
     /// What is sent when the port was opened.
     pub(crate) on_open: Vec<Vec<u8>>,
+}
+
+/// A query that is always answered alike.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    /// The query, with its end.
+    pub(crate) query: Vec<u8>,
+    /// What ends the answer.
+    pub(crate) end: Vec<u8>,
 }
 
 /// A conversation with an instrument.
@@ -80,6 +96,10 @@ pub(crate) struct Channel {
     flight: Duration,
     /// How long the instrument may be silent before and within the answer to it.
     allowed: Duration,
+    /// The answer to [`Manners::sync`], once it is known.
+    probe_answer: Option<Vec<u8>>,
+    /// How many answers to it may still come.
+    probes: u32,
 }
 
 impl Channel {
@@ -87,6 +107,8 @@ impl Channel {
         Self {
             link: Link::new(target, line),
             allowed: manners.timeout,
+            probe_answer: None,
+            probes: 0,
             manners,
             input: Vec::new(),
             start: 0,
@@ -166,6 +188,11 @@ impl Channel {
             self.listen_for_silence(cx, bytes)?;
         }
         self.allowed = timeout;
+        self.put(cx, bytes)
+    }
+
+    /// Sends bytes and takes their echo back.
+    fn put(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Result<(), SerialError> {
         self.transmit(cx, bytes, bytes)?;
         if self.manners.echo {
             let name = self.name().clone();
@@ -355,8 +382,65 @@ impl Channel {
         self.manners.resync = resync;
         sent?;
         self.listen_for_silence(cx, doing)?;
+        if let Some(probe) = self.manners.sync.clone() {
+            self.probe(cx, &probe)?;
+        }
         self.in_step = true;
         Ok(())
+    }
+
+    /// Asks what is always answered alike, and takes all answers up to that one: what was owed comes before it.
+    /// So being in step does not rest on time alone.
+    fn probe(&mut self, cx: &Context<'_>, probe: &Probe) -> Result<(), SerialError> {
+        self.allowed = self.manners.timeout;
+        let expected = if let Some(known) = self.probe_answer.clone() {
+            self.probes += 1;
+            self.put(cx, &probe.query)?;
+            known
+        } else {
+            self.learn(cx, probe)?
+        };
+        // Learning may have seen all answers already.
+        let mut seen = self.probe_answer.is_none();
+        self.probe_answer = Some(expected.clone());
+        if self.probes == 0 {
+            return Ok(());
+        }
+        for _ in 0..MAX_OWED {
+            match self.line_behind(cx, &probe.end, &probe.query) {
+                Ok(line) if line == expected => (seen, self.probes) = (true, self.probes - 1),
+                Ok(_) => continue,
+                // Answers to earlier ones that went under with the port they were sent to.
+                Err(SerialError::NoAnswer { got: 0, .. }) if seen => self.probes = 0,
+                Err(error) => return Err(error),
+            }
+            if self.probes == 0 {
+                return Ok(());
+            }
+        }
+        Err(self.bad_answer(&probe.query, b"other lines", "what answered it before"))
+    }
+
+    /// Asks until two answers in a row are the same.
+    fn learn(&mut self, cx: &Context<'_>, probe: &Probe) -> Result<Vec<u8>, SerialError> {
+        let mut answers: Vec<Vec<u8>> = Vec::new();
+        for _ in 0..MAX_LEARNED {
+            self.probes += 1;
+            self.put(cx, &probe.query)?;
+            answers.push(self.line_behind(cx, &probe.end, &probe.query)?.to_vec());
+            if let [.., before, last] = answers.as_slice()
+                && before == last
+            {
+                let found = answers.iter().filter(|answer| *answer == last).count();
+                let found = u32::try_from(found).unwrap_or(u32::MAX);
+                self.probes = self.probes.saturating_sub(found);
+                return Ok(last.clone());
+            }
+            self.listen_for_silence(cx, &probe.query)?;
+        }
+        let last = answers.pop().unwrap_or_default();
+        let must_be = "the same answer each time, to see by it who is in step";
+        Err(self.bad_answer(&probe.query, &last, must_be))
     }
 
     fn greet(&mut self, cx: &Context<'_>) -> Result<(), SerialError> {

@@ -1,6 +1,11 @@
 //! The keys that every instrument on a line has in the configuration.
 
-use super::{channel::Manners, find::UsbId, link::Target, port::LineSettings};
+use super::{
+    channel::{Manners, Probe},
+    find::UsbId,
+    link::Target,
+    port::LineSettings,
+};
 use crate::settings::Settings;
 use serialport::{DataBits, FlowControl, Parity, StopBits};
 use std::{borrow::Cow, path::PathBuf, time::Duration};
@@ -179,20 +184,21 @@ pub(crate) fn lines(settings: &mut Settings<'_>) -> Lines {
     }
 }
 
-/// How the instrument wants to be talked to, in `lines`.
-pub(crate) fn manners(settings: &mut Settings<'_>, lines: &Lines) -> Manners {
+/// How the instrument wants to be talked to, in `lines`; by `sync` it is seen whether it is in step, if the
+/// configuration tells no other query.
+pub(crate) fn manners(settings: &mut Settings<'_>, lines: &Lines, sync: &str) -> Manners {
     let on_open = settings.texts("on_open").unwrap_or_default();
-    let mut line_of = |line: &&str| {
+    let sync = settings.text("sync").unwrap_or(sync);
+    let mut line_of = |key: &str, line: &str| {
         let Ok(bytes) = lines.encoding.encode(line) else {
-            settings.refuse(
-                "on_open",
-                format!("'on_open' has '{line}', which the encoding cannot tell"),
-            );
+            settings.refuse(key, format!("'{key}' has '{line}', which the encoding cannot tell"));
             return Vec::new();
         };
         [&bytes, lines.write_end.as_slice()].concat()
     };
-    let on_open = on_open.iter().map(&mut line_of).collect();
+    let on_open = on_open.iter().map(|line| line_of("on_open", line)).collect();
+    let query = line_of("sync", sync);
+    let sync = (!sync.is_empty()).then(|| Probe { query, end: lines.read_end.clone() });
     Manners {
         timeout: seconds(settings, "timeout", SECONDS, 1.0),
         write_timeout: seconds(settings, "write_timeout", SECONDS, 1.0),
@@ -201,6 +207,7 @@ pub(crate) fn manners(settings: &mut Settings<'_>, lines: &Lines) -> Manners {
         command_delay: seconds(settings, "command_delay", PAUSE, 0.0),
         settle: seconds(settings, "settle", PAUSE, 0.1),
         resync: settings.text("resync").map_or_else(|| lines.write_end.clone(), Vec::from),
+        sync,
         on_open,
     }
 }
@@ -249,7 +256,7 @@ mod tests {
         target(&mut settings, tcp);
         line(&mut settings);
         let lines = lines(&mut settings);
-        manners(&mut settings, &lines);
+        manners(&mut settings, &lines, "");
         settings.finish().into_iter().map(|mistake| mistake.message).collect()
     }
 
