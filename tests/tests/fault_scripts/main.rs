@@ -26,7 +26,7 @@ use std::{
 
 const SCRIPTS: u64 = 10_000;
 /// Scripts at a time: they mostly wait.
-const THREADS: usize = 96;
+const THREADS: usize = 64;
 /// How much later than its deadline a call may end.
 const MARGIN: Duration = Duration::from_millis(100);
 
