@@ -66,7 +66,7 @@ impl Outbox {
         if let Some(line) = self.lines.iter_mut().find(|line| line.peer.id == peer.id) {
             line.waiting.push_back((job, clock.now()));
         } else {
-            let sent = transport.try_send(&peer, &job.reply);
+            let sent = transport.try_send(&peer, &mut job.reply);
             if sent != Sent::Full {
                 pool.give_back(job);
                 return (sent == Sent::Gone).then_some(peer.id);
@@ -106,8 +106,9 @@ impl Outbox {
         }
         let mut gone = None;
         for (place, line) in self.lines.iter_mut().enumerate() {
-            while let Some((job, _)) = line.waiting.front() {
-                match transport.try_send(&line.peer, &job.reply) {
+            while let Some((job, _)) = line.waiting.front_mut() {
+                let size = job.reply.len();
+                match transport.try_send(&line.peer, &mut job.reply) {
                     Sent::Sent => {}
                     Sent::Full => break,
                     Sent::Gone => {
@@ -117,7 +118,7 @@ impl Outbox {
                 }
                 (self.next, self.keen) = (now, now + KEEN);
                 if let Some((job, _)) = line.waiting.pop_front() {
-                    self.bytes -= job.reply.len();
+                    self.bytes -= size;
                     pool.give_back(job);
                 }
             }

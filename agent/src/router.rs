@@ -223,9 +223,9 @@ impl Router {
                 Report::Ran { slot, object, job, end } => self.ran(slot, object, job, end),
                 Report::Opened { slot, outcome } => self.opened(slot, outcome),
                 Report::Stopped { slot } => self.stopped(slot),
-                Report::Progress { peer, message } => {
+                Report::Progress { peer, mut message } => {
                     // One that finds no room is not worth keeping: the next tells more.
-                    let _ = self.transport.try_send(&peer, &message);
+                    let _ = self.transport.try_send(&peer, &mut message);
                 }
             }
             // In between, so that an object's next call starts before the next report is read.

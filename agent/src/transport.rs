@@ -33,7 +33,9 @@ pub trait Transport: Send {
     fn next(&mut self, bell: &Bell, timeout: Option<Duration>, request: &mut Vec<u8>) -> Event;
 
     /// Sends `payload` to `peer`, or does nothing: never waits.
-    fn try_send(&mut self, peer: &Peer, payload: &[u8]) -> Sent;
+    ///
+    /// May take the memory of a payload that it sends, where that is cheaper than to copy it.
+    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent;
 
     /// Listens at `endpoints`, and nowhere else from now on. Where it listened before, it goes on
     /// without a break. No message beyond `max_frame` bytes is taken from a new connection.

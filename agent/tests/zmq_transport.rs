@@ -43,11 +43,21 @@ impl Bench {
         7
     }
 
+    /// Five megabytes, each byte telling where it stands.
+    pub fn much(&self) -> reply::Bytes {
+        reply::Bytes((0..5 << 20).map(place).collect())
+    }
+
     /// Who asks.
     #[effect(read)]
     pub fn who(&mut self, cx: &Context<'_>) -> String {
         format!("{:?} {}", cx.principal().kind, cx.principal().address)
     }
+}
+
+/// What stands at a place of [`Bench::much`].
+fn place(place: u32) -> u8 {
+    place.to_le_bytes().into_iter().fold(7, u8::wrapping_add)
 }
 
 /// The test's end of a [`Bench`].
@@ -145,6 +155,19 @@ fn many_calls_at_once_from_one_connection_are_all_answered() {
     }
     for number in 0..1000 {
         assert_eq!(dealer.recv_bytes(0).expect("a reply in time"), [7], "reply {number}");
+    }
+}
+
+#[test]
+fn a_reply_of_megabytes_arrives_whole_again_and_again() {
+    let agent = agent();
+    let client = connect(zmq::REQ, agent.address());
+    for _ in 0..3 {
+        let reply = ask(&client, "much");
+        assert_eq!(reply[..5], [0xc6, 0, 0x50, 0, 0]);
+        assert!(reply[5..].iter().copied().eq((0..5 << 20).map(place)));
+        // And what is sent after it is not what is left of it.
+        assert_eq!(ask(&client, "peek"), [7]);
     }
 }
 

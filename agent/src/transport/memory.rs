@@ -154,7 +154,7 @@ impl Transport for Memory {
         }
     }
 
-    fn try_send(&mut self, peer: &Peer, payload: &[u8]) -> Sent {
+    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent {
         match self.shared.lock().clients.get_mut(&peer.id.0) {
             None => {
                 self.traffic.unreachable += 1;
@@ -164,7 +164,7 @@ impl Transport for Memory {
                 self.traffic.full += 1;
                 return Sent::Full;
             }
-            Some(inbox) => inbox.messages.push_back(payload.to_vec()),
+            Some(inbox) => inbox.messages.push_back(payload.clone()),
         }
         self.traffic.sent += 1;
         self.shared.arrived.notify_all();

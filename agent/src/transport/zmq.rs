@@ -11,7 +11,7 @@
 //! A reply has the form of its request. Anything longer is dropped whole, and counted.
 
 use super::{Event, ListenError, Peer, Route, Sent, Traffic, Transport};
-use crate::{bell::Bell, config::Endpoint, os};
+use crate::{bell::Bell, config::Endpoint, job::BUFFER, os};
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::{collections::HashMap, io, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
 use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
@@ -152,7 +152,7 @@ impl Transport for Zmq {
         self.take(request).unwrap_or(Event::Idle)
     }
 
-    fn try_send(&mut self, peer: &Peer, payload: &[u8]) -> Sent {
+    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent {
         let Route { socket, identity, delimited } = &peer.route;
         let Some(listener) = self.sockets.iter_mut().find(|listener| listener.id == *socket) else {
             self.traffic.unreachable += 1;
@@ -259,13 +259,17 @@ impl Listener {
         }
     }
 
-    fn send(&self, identity: &[u8], delimited: bool, payload: &[u8]) -> Result<(), Error> {
+    fn send(&self, identity: &[u8], delimited: bool, payload: &mut Vec<u8>) -> Result<(), Error> {
         self.socket.send(identity, DONTWAIT | SNDMORE)?;
         // libzmq takes the rest of a message whose first frame it took.
         if delimited {
             self.socket.send(&[][..], DONTWAIT | SNDMORE)?;
         }
-        self.socket.send(payload, DONTWAIT)
+        if payload.len() > BUFFER {
+            // Its memory is not kept for another call, so libzmq may have it.
+            return self.socket.send(std::mem::take(payload), DONTWAIT);
+        }
+        self.socket.send(&payload[..], DONTWAIT)
     }
 
     /// The peer that `identity`, the first frame of a message, is from.
