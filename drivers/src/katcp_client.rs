@@ -24,25 +24,18 @@ mod inbox;
 mod link;
 mod push;
 
+pub use crate::reach::Limit;
 pub use error::KatcpError;
 pub use inbox::{FpgaState, Version};
 pub use push::PushError;
 
-pub(crate) use connection::Dial;
 pub(crate) use inbox::log_level;
-pub(crate) use link::random;
 
 use exchange::Arrived;
 use inbox::{Inbox, Sent, lossy};
 use link::Link;
-use proximity_proto::{
-    Context,
-    katcp::{Message, Parser, Writer},
-};
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use proximity_proto::katcp::{Message, Parser, Writer};
+use std::{sync::Arc, time::Duration};
 
 /// The longest line taken: a reply of 16 MiB whose every byte is escaped, and its name.
 const MAX_LINE: usize = (32 << 20) + 1024;
@@ -58,44 +51,6 @@ const SEND: usize = 64 << 10;
 const GREETING: Duration = Duration::from_millis(200);
 /// How much an error tells of a request or reply, in bytes.
 const SHOWN: usize = 80;
-
-/// Until when something may take, and for whom it is done.
-pub struct Limit<'a> {
-    at: Instant,
-    /// How long that was at first.
-    allowed: Duration,
-    cx: &'a Context<'a>,
-}
-
-impl<'a> Limit<'a> {
-    /// The nearer of the caller's deadline and `timeout` from now.
-    pub fn new(cx: &'a Context<'a>, timeout: Duration) -> Self {
-        let allowed = cx.remaining().map_or(timeout, |remaining| remaining.min(timeout));
-        Self { at: Instant::now() + allowed, allowed, cx }
-    }
-
-    /// Whether the time is over, or the caller has called it off.
-    pub fn is_over(&self) -> bool {
-        Instant::now() >= self.at || self.cx.is_cancelled()
-    }
-
-    /// The time that is left.
-    pub fn remaining(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
-
-    /// For whom it is done.
-    pub fn context(&self) -> &'a Context<'a> {
-        self.cx
-    }
-
-    /// The same, but over after `timeout` at the latest.
-    #[must_use]
-    pub fn at_most(&self, timeout: Duration) -> Self {
-        let at = self.at.min(Instant::now() + timeout);
-        Self { at, allowed: self.allowed, cx: self.cx }
-    }
-}
 
 /// An argument of a request.
 #[derive(Clone, Copy, Debug)]

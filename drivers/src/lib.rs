@@ -7,6 +7,7 @@ pub mod counter;
 pub mod fpga;
 pub mod katcp_client;
 pub mod python;
+mod reach;
 pub mod scpi;
 pub mod serial;
 pub mod settings;

@@ -6,7 +6,8 @@ use super::{
     info::Design,
     lossy,
 };
-use crate::katcp_client::{Arg, FpgaState, KatcpError, Limit, random};
+use crate::katcp_client::{Arg, FpgaState, KatcpError, Limit};
+use crate::reach::random;
 use proximity_proto::{Context, expose, fault::did_you_mean, gateware::Gateware};
 use std::time::Duration;
 

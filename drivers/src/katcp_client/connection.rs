@@ -1,85 +1,23 @@
 //! The TCP connection to a board: made beside the caller, read and written up to a deadline.
 
 use super::Limit;
+use crate::reach::retry;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt,
 };
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, TcpStream, ToSocketAddrs},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError},
-    thread,
-    time::{Duration, Instant},
+    net::{Shutdown, TcpStream},
+    time::Duration,
 };
 
-/// How long one address may take to accept. A board in the same building takes a millisecond.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A board whose power was cut sends nothing, not even an end: the kernel gives up after this much
 /// silence to data sent, and after [`KEEPALIVE_IDLE`] plus two probes on an idle connection.
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEPALIVE_PROBES: u32 = 2;
-/// How often a wait looks whether its caller has called it off.
-const CANCEL_LOOK: Duration = Duration::from_millis(100);
-
-/// A connection being made.
-///
-/// Resolving a name may block for many seconds, and no system call bounds it. So a thread of its own
-/// resolves and connects, at most one a board, and whoever needs the board waits for it only as long as
-/// its own deadline allows; the next call finds the same attempt under way.
-pub(crate) struct Dial {
-    result: Receiver<io::Result<TcpStream>>,
-}
-
-impl Dial {
-    pub(crate) fn start(host: &str, port: u16) -> io::Result<Self> {
-        let host = host.to_owned();
-        let (sender, result) = mpsc::sync_channel(1);
-        thread::Builder::new().name(format!("dial {host}")).spawn(move || {
-            // Nobody waits any more if the object was closed meanwhile.
-            let _ = sender.send(connect(&host, port));
-        })?;
-        Ok(Self { result })
-    }
-
-    /// What came of it; `None` while it goes on.
-    pub(super) fn result(&self) -> Option<io::Result<TcpStream>> {
-        match self.result.try_recv() {
-            Ok(result) => Some(result),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(ended())),
-        }
-    }
-
-    /// What came of it by the end of `limit`; `None` if it still goes on.
-    pub(crate) fn wait(&self, limit: &Limit<'_>) -> Option<io::Result<TcpStream>> {
-        loop {
-            match self.result.recv_timeout(limit.slice()) {
-                Ok(result) => return Some(result),
-                Err(RecvTimeoutError::Disconnected) => return Some(Err(ended())),
-                Err(RecvTimeoutError::Timeout) if limit.is_over() => return None,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-        }
-    }
-}
-
-fn ended() -> io::Error {
-    io::Error::other("the thread that connects ended without a result")
-}
-
-fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-    for address in (host, port).to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
 
 /// An open connection.
 pub(super) struct Connection {
@@ -168,23 +106,4 @@ pub(super) enum Wait {
     Ready,
     /// The time is over, or the caller has called it off.
     Over,
-}
-
-/// `None` where the call would block.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
-    loop {
-        match call() {
-            Ok(count) => return Ok(Some(count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-impl Limit<'_> {
-    /// How long to wait before looking again.
-    fn slice(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now()).min(CANCEL_LOOK)
-    }
 }

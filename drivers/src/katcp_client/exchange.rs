@@ -239,10 +239,10 @@ impl KatcpClient {
     pub(super) fn over(&mut self, limit: &Limit<'_>) -> KatcpError {
         let (board, request) = (self.link.board().clone(), String::new());
         self.abandon();
-        if limit.cx.is_cancelled() && !limit.remaining().is_zero() {
+        if limit.context().is_cancelled() && !limit.remaining().is_zero() {
             return KatcpError::Cancelled { board, request };
         }
-        KatcpError::NoAnswer { board, request, waited: limit.allowed }
+        KatcpError::NoAnswer { board, request, waited: limit.allowed() }
     }
 
     /// Waits no more for replies that are to come.

@@ -2,18 +2,16 @@
 
 use super::{
     KatcpError, Limit,
-    connection::{Connection, Dial, Wait},
+    connection::{Connection, Wait},
 };
+use crate::reach::{Dial, Pauses, random};
 use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher, Hasher},
     io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// The pause after the first failed try. It doubles with each, up to [`LAST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two tries.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The connection to a board, or the plan for one.
@@ -22,8 +20,8 @@ pub(super) struct Link {
     host: String,
     port: u16,
     state: State,
-    /// The pause to make if the next try fails.
-    pause: Duration,
+    /// Those to make between tries.
+    pauses: Pauses,
     /// Whether the server has replied to anything on this connection.
     answered: bool,
     /// What the last try came to.
@@ -46,7 +44,7 @@ impl Link {
             host: host.to_owned(),
             port,
             state: State::Down(None),
-            pause: FIRST_PAUSE,
+            pauses: Pauses::up_to(LAST_PAUSE),
             answered: false,
             failure: None,
         }
@@ -74,13 +72,15 @@ impl Link {
 
     pub(super) fn start(&mut self) {
         if self.is_stopped() {
-            (self.state, self.pause) = (State::Down(None), FIRST_PAUSE);
+            self.state = State::Down(None);
+            self.pauses.reset();
         }
     }
 
     /// The server replied: it is well, and the next outage starts with short pauses again.
     pub(super) fn answered(&mut self) {
-        (self.answered, self.pause) = (true, FIRST_PAUSE);
+        self.answered = true;
+        self.pauses.reset();
     }
 
     /// Takes the connection down because of `error`.
@@ -186,14 +186,7 @@ impl Link {
 
     /// A pause of a random length, so that the agents of a whole site do not knock in step.
     fn pause(&mut self) -> State {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LAST_PAUSE);
-        State::Down(Some(Instant::now() + pause * (750 + random(500)) / 1000))
+        let pause = self.pauses.take() * (750 + random(500)) / 1000;
+        State::Down(Some(Instant::now() + pause))
     }
-}
-
-/// A random number below `end`.
-pub(crate) fn random(end: u32) -> u32 {
-    // A new RandomState is seeded by the system, and that is all the randomness that is needed.
-    u32::try_from(RandomState::new().build_hasher().finish() % u64::from(end)).unwrap_or(0)
 }

@@ -2,8 +2,9 @@
 
 use super::{
     KatcpClient, KatcpError, Limit,
-    connection::{Connection, Dial, Wait},
+    connection::{Connection, Wait},
 };
+use crate::reach::Dial;
 use std::{io, time::Duration};
 
 /// How long a board may take to open the port: it starts a process for it.

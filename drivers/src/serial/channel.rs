@@ -15,7 +15,7 @@ use super::{
     link::{Link, Target},
     port::{LineSettings, Port, SENT_LOOK, io_error},
 };
-use crate::katcp_client::Limit;
+use crate::reach::Limit;
 use proximity_proto::Context;
 use serialport::{ClearBuffer, SerialPort};
 use std::{

@@ -6,7 +6,7 @@ use super::{
     find::{self, UsbId},
     port::{LineSettings, Medium, Port},
 };
-use crate::katcp_client::{Dial, Limit, random};
+use crate::reach::{Dial, Limit, Pauses, random};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -14,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The pause after the first failed try. It doubles with each, up to [`LAST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause between two tries.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Where an instrument is.
@@ -43,8 +42,8 @@ pub(crate) struct Link {
     target: Target,
     pub(crate) line: LineSettings,
     state: State,
-    /// The pause to make if the next try fails.
-    pause: Duration,
+    /// Those to make between tries.
+    pauses: Pauses,
     /// Whether the instrument has said anything since the port was opened.
     answered: bool,
     /// What the last try came to.
@@ -67,8 +66,8 @@ impl Link {
             Target::Usb(id) => id.to_string(),
             Target::Tcp { host, port } => format!("{host}:{port}"),
         };
-        let (state, pause) = (State::Down(None), FIRST_PAUSE);
-        Self { name: name.into(), target, line, state, pause, answered: false, failure: None }
+        let (state, pauses) = (State::Down(None), Pauses::up_to(LAST_PAUSE));
+        Self { name: name.into(), target, line, state, pauses, answered: false, failure: None }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
@@ -98,13 +97,15 @@ impl Link {
     /// Undoes [`close`](Self::close), and has the next try made at once.
     pub(super) fn reopen(&mut self) {
         if !matches!(self.state, State::Up(_) | State::Dialling(_)) {
-            (self.state, self.pause) = (State::Down(None), FIRST_PAUSE);
+            self.state = State::Down(None);
+            self.pauses.reset();
         }
     }
 
     /// The instrument said something: the next outage starts with short pauses again.
     pub(super) fn answered(&mut self) {
-        (self.answered, self.pause) = (true, FIRST_PAUSE);
+        self.answered = true;
+        self.pauses.reset();
     }
 
     /// Takes the link down because of `error`.
@@ -201,9 +202,7 @@ impl Link {
 
     /// A pause of a random length, so that several objects behind one hub do not knock in step.
     fn pause(&mut self) -> State {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(LAST_PAUSE);
-        let pause = (pause * (1000 + random(250)) / 1000).min(LAST_PAUSE);
+        let pause = (self.pauses.take() * (1000 + random(250)) / 1000).min(LAST_PAUSE);
         State::Down(Some(Instant::now() + pause))
     }
 }

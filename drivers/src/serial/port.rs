@@ -1,5 +1,6 @@
 //! What bytes travel on: a serial port, or a TCP connection to an instrument.
 
+use crate::reach::retry;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
@@ -155,18 +156,6 @@ impl Medium {
                 let [fd] = &fds;
                 Ok(fd.revents())
             }
-        }
-    }
-}
-
-/// `None` where the call would block.
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
-    loop {
-        match call() {
-            Ok(count) => return Ok(Some(count)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }
