@@ -125,8 +125,7 @@ impl<'a> Array<'a> {
     /// The list whose [`Array::tail`] in `message` is `tail`.
     pub(crate) fn again(message: &'a [u8], tail: (u32, usize)) -> Option<Self> {
         let (len, size) = tail;
-        let bytes = message.get(message.len().checked_sub(size)?..)?;
-        Some(Self { len, bytes })
+        Some(Self { len, bytes: last(message, size)? })
     }
 
     /// The values in order.
@@ -199,8 +198,7 @@ impl<'a> Map<'a> {
     /// As [`Array::again`].
     pub(crate) fn again(message: &'a [u8], tail: (u32, usize)) -> Option<Self> {
         let (len, size) = tail;
-        let bytes = message.get(message.len().checked_sub(size)?..)?;
-        Some(Self { len, bytes })
+        Some(Self { len, bytes: last(message, size)? })
     }
 
     /// The keys and values in order.
@@ -409,6 +407,11 @@ fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
 fn contents(bytes: &[u8], count: u64) -> &[u8] {
     let rest = behind(bytes, count).map_or(0, <[u8]>::len);
     bytes.get(..bytes.len() - rest).unwrap_or_default()
+}
+
+/// The last `size` bytes of `message`.
+fn last(message: &[u8], size: usize) -> Option<&[u8]> {
+    message.get(message.len().checked_sub(size)?..)
 }
 
 /// What follows the first value of `bytes`.
