@@ -277,26 +277,34 @@ fn ctrl_c_takes_a_waiting_call_back() {
         let command = command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().expect("it starts")
     };
-    // One call holds the object until it is told to stop, the other waits behind it.
-    let holding = start(&["--timeout", "60", "call", "sleeper.wait"]);
-    let waiting = start(&["--timeout", "60", "call", "sleeper.wait"]);
-    // The process hears SIGINT once it has begun; before that the signal would simply end it.
-    for child in [waiting, holding] {
+    // Sends SIGINT until it ends: the process hears it once it has begun, and before that it ends by it.
+    let interrupt = |mut child: std::process::Child| {
         let deadline = Instant::now() + PATIENCE;
-        let mut child = child;
-        let status = loop {
+        loop {
             let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
             assert!(sent.is_ok());
             if let Some(status) = child.try_wait().expect("a child can be asked for") {
-                break status;
+                return status.code();
             }
             assert!(Instant::now() < deadline, "Ctrl-C does not end it");
             std::thread::park_timeout(Duration::from_millis(50));
-        };
-        // 130; or 0 where the call ran, was told, and its value still came; or killed by the signal
-        // itself where that came early.
-        assert!(matches!(status.code(), Some(0 | 130) | None), "{status}");
+        }
+    };
+    // One call holds the object until it is told to stop. It does once a short call has no turn.
+    let holding = start(&["--timeout", "60", "call", "sleeper.wait"]);
+    let deadline = Instant::now() + PATIENCE;
+    let has_turn = || {
+        let short = ["--timeout", "0.3", "call", "sleeper.sleep", "0"];
+        start(&short).wait_with_output().expect("it ends").status.success()
+    };
+    while has_turn() {
+        assert!(Instant::now() < deadline, "the first call does not hold the object");
     }
+    // Another waits behind it.
+    let waiting = start(&["--timeout", "60", "call", "sleeper.sleep", "0"]);
+    assert!(matches!(interrupt(waiting), Some(130) | None));
+    // The one that runs is told, and its value may still come.
+    assert!(matches!(interrupt(holding), Some(0 | 130) | None));
     // Nothing holds the object any more.
     assert_eq!(printed(&agent.endpoint, &["call", "sleeper.sleep", "0"]), "0.0\n");
 }
