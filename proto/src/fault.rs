@@ -202,30 +202,45 @@ impl Reason {
 
 /// The name in `known` that a person who wrote `given` most likely meant.
 pub fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let letters = given.chars().count();
+    let letters: Vec<char> = given.chars().collect();
     known
-        .map(|name| (distance(given, name), name))
-        // A third of the letters wrong is a slip; more is another word.
-        .filter(|&(distance, name)| distance * 3 <= letters.max(name.chars().count()))
+        .filter_map(|name| slips(&letters, &name.chars().collect::<Vec<_>>()).zip(Some(name)))
         .min()
         .map(|(_, name)| name)
 }
 
-/// Letters to insert, drop or change to make `left` of `right` (Levenshtein's distance).
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut diagonal = i;
-        let mut before = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = before;
+/// How many slips made `given` of `meant`; `None` where that is another word. A third of the letters
+/// wrong is a slip, more is not.
+fn slips(given: &[char], meant: &[char]) -> Option<usize> {
+    let few = |slips: usize| slips * 3 <= given.len().max(meant.len());
+    // Words of very different length are told apart at once: a name from outside may be very long.
+    let least = given.len().abs_diff(meant.len());
+    few(least).then(|| distance(given, meant)).filter(|&slips| few(slips))
+}
+
+/// Letters to insert, drop, change, or swap with the next, to make `left` of `right` (the distance of
+/// optimal string alignment).
+fn distance(left: &[char], right: &[char]) -> usize {
+    let mut above: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    let mut left_before = None;
+    for (i, &a) in left.iter().enumerate() {
+        let mut next = Vec::with_capacity(row.len());
+        next.push(i + 1);
+        let mut cell = i + 1;
+        let mut right_before = None;
+        for (j, (&b, pair)) in right.iter().zip(row.windows(2)).enumerate() {
+            let &[diagonal, up] = pair else { continue };
+            cell = (diagonal + usize::from(a != b)).min(up + 1).min(cell + 1);
+            let is_swapped = left_before == Some(b) && right_before == Some(a);
+            if let Some(&two_before) = above.get(j.wrapping_sub(1)).filter(|_| is_swapped) {
+                cell = cell.min(two_before + 1);
+            }
+            next.push(cell);
+            right_before = Some(b);
         }
-        for (b, cell) in right.chars().zip(row.iter_mut().skip(1)) {
-            let cost = (diagonal + usize::from(a != b)).min(before + 1).min(*cell + 1);
-            diagonal = *cell;
-            *cell = cost;
-            before = cost;
-        }
+        left_before = Some(a);
+        above = core::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }

@@ -401,6 +401,15 @@ fn only_slips_are_taken_for_what_is_near() {
     assert_eq!(near("nope", &["note", "names", "shine"]), Some("note"));
     assert_eq!(near("write", &["read"]), None);
     assert_eq!(near("", &["a"]), None);
+    // Letters that changed places are the commonest slip of all.
+    assert_eq!(near("raed", &["read", "write"]), Some("read"));
+    assert_eq!(near("dad", &["add"]), Some("add"));
+    assert_eq!(near("lsit", &["list", "last"]), Some("list"));
+    assert_eq!(near("foo", &["ofo", "fob"]), Some("fob"));
+    assert_eq!(near("sys_scartchpda", &["sys_scratchpad"]), Some("sys_scratchpad"));
+    // Letters may be any, and names as long as a stranger likes.
+    assert_eq!(near("größe", &["gröeß", "höhe"]), Some("gröeß"));
+    assert_eq!(near(&"x".repeat(1 << 20), &["read"; 1000]), None);
 }
 
 #[test]
