@@ -32,7 +32,7 @@ pub use push::PushError;
 pub(crate) use inbox::log_level;
 
 use exchange::Arrived;
-use inbox::{Inbox, Sent, lossy};
+use inbox::{Inbox, Sent, legible};
 use link::Link;
 use proximity_proto::katcp::{Message, Parser, Writer};
 use std::{sync::Arc, time::Duration};
@@ -405,7 +405,7 @@ fn shown(name: &str, args: &[Arg<'_>]) -> String {
 fn cut(line: &[u8]) -> String {
     let line = line.trim_ascii_end();
     match line.get(..SHOWN) {
-        Some(start) if line.len() > SHOWN => lossy(start) + "...",
-        _ => lossy(line),
+        Some(start) if line.len() > SHOWN => legible(start) + "...",
+        _ => legible(line),
     }
 }

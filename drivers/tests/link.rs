@@ -177,6 +177,21 @@ fn informs_come_at_any_time() {
 }
 
 #[test]
+fn nothing_that_a_board_says_moves_the_callers_terminal() {
+    let mock = mock(Personality::Roach2);
+    let mut board = Board::of(&setup(&mock));
+    let refused = |told: String| told.split_once(" refused ").map(|(_, told)| told.to_owned());
+    assert_eq!(
+        refused(board.ask("write_int", r#"["sys_board_id", 5, true]"#)).unwrap(),
+        "?write sys_board_id 0 \\0\\0\\0\\x05: fail\n  \
+         the board's log: register sys_board_id is not marked writeable"
+    );
+    let told = refused(board.ask("tap_stop", r#"["\u001b[2J\u009b\r"]"#)).unwrap();
+    assert!(told.contains("\\x1b[2J\\x9b\\x0d"), "{told}");
+    assert!(!told.contains(|letter: char| letter.is_control() && letter != '\n'), "{told:?}");
+}
+
+#[test]
 fn large_transfers_arrive_whole_in_any_pieces() {
     let pattern: Vec<u8> =
         (0..1_u32 << 18).flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_be_bytes()).collect();

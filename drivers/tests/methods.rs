@@ -307,6 +307,7 @@ fn gateware(r: &mut Recorder) {
     r.call("delbof", r#"["synthetic.fpg"]"#);
     r.call("delbof", r#"["synthetic.fpg"]"#);
     r.call("progdev", r#"["tset.bof"]"#);
+    r.call("progdev", r#"["../test.bof"]"#);
     r.call("progdev", r#"["test.bof"]"#);
     r.call("read_uint", r#"["snap_bram"]"#);
     r.call("upload_to_ram_and_program", r#"["synthetic.fpg", PORT]"#);

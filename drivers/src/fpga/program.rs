@@ -258,8 +258,9 @@ impl Fpga {
             Err(FpgaError::Katcp(KatcpError::Refused { .. })) => return Ok(()),
             Err(error) => return Err(error),
         };
-        // Files whose name begins with a dot are not listed, and some servers list none at all.
-        if files.is_empty() || file.starts_with('.') || files.iter().any(|known| known == file) {
+        // Files whose name begins with a dot are not listed, and some servers list none at all. A path is no name.
+        let is_hidden = file.starts_with('.') && !file.contains('/');
+        if files.is_empty() || is_hidden || files.iter().any(|known| known == file) {
             return Ok(());
         }
         Err(FpgaError::NoFile {

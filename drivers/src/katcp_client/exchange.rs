@@ -3,7 +3,7 @@
 use super::{
     Arg, CATCH_UP, GREETING, INFORMS, KatcpClient, KatcpError, Limit, RECEIVE,
     connection::Wait,
-    inbox::{Sent, Sorted, lossy},
+    inbox::{Sent, Sorted, legible},
     shown,
 };
 use proximity_proto::katcp::{LineError, MAX_MID, Message, Writer};
@@ -280,7 +280,7 @@ impl KatcpClient {
         let mut words = Vec::new();
         if let Some(mut reply) = self.parser.current() {
             while let Some(arg) = reply.next_arg() {
-                words.push(lossy(arg));
+                words.push(legible(arg));
             }
         }
         KatcpError::Refused {

@@ -224,8 +224,8 @@ impl Inbox {
             return;
         }
         let _time = message.next_arg();
-        let name = message.next_arg().map(|name| lossy(name)).unwrap_or_default();
-        let text = message.next_arg().map(|text| lossy(text)).unwrap_or_default();
+        let name = message.next_arg().map(|name| legible(name)).unwrap_or_default();
+        let text = message.next_arg().map(|text| legible(text)).unwrap_or_default();
         log::log!(level, "{board} {name}: {text}");
         if keep {
             let most = if self.listening.is_some() { LISTENED } else { LOGS };
@@ -238,11 +238,11 @@ impl Inbox {
 
     fn version(&mut self, mut message: Message<'_>) {
         let name = match message.name() {
-            "version-connect" => message.next_arg().map(|name| lossy(name)).unwrap_or_default(),
+            "version-connect" => message.next_arg().map(|name| legible(name)).unwrap_or_default(),
             name => name.to_owned(),
         };
-        let version = message.next_arg().map(|version| lossy(version)).unwrap_or_default();
-        let build = message.next_arg().map(|build| lossy(build));
+        let version = message.next_arg().map(|version| legible(version)).unwrap_or_default();
+        let build = message.next_arg().map(|build| legible(build));
         match name.as_str() {
             // "5.0-MI": the flags stand behind the dash, I for ids, which version 5 brought.
             "katcp-protocol" => {
@@ -283,9 +283,18 @@ fn line(message: &Message<'_>) -> Vec<u8> {
     line
 }
 
-/// Text for a person from a server that promises no encoding.
-pub(super) fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// Text for a person from a server that promises no encoding: one line, that does nothing to the terminal on which it
+/// is shown.
+pub(super) fn legible(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains(char::is_control) {
+        return text.into_owned();
+    }
+    let shown = |letter: char| {
+        let code = letter.is_control().then(|| format!("\\x{:02x}", u32::from(letter)));
+        code.unwrap_or_else(|| letter.into())
+    };
+    text.chars().map(shown).collect()
 }
 
 /// The level of our log for a level of KATCP's, and whether it tells of trouble.
