@@ -22,7 +22,10 @@ const MEMORY: &str = "big_bram";
 /// How long a board may take to be well again after the last fault: the longest pause between two tries to connect,
 /// and what is left of a fault.
 const RECOVERY: Duration = Duration::from_secs(15);
-/// What the client reads of a board that is well again, and how often: little enough for any script's patience.
+/// How long a call may take then: a busy machine may keep one waiting for longer than the script's own patience, again
+/// and again.
+const RECOVERING: Duration = Duration::from_secs(2);
+/// What the client reads of a board that is well again, and how often.
 const LOOK: usize = 4 << 10;
 const LOOKS: u32 = 3;
 
@@ -464,6 +467,7 @@ impl Script<'_> {
         ] {
             self.mock.fault(fault);
         }
+        (self.tells, self.patience) = (true, RECOVERING);
         let begun = Instant::now();
         let mut looks = LOOKS;
         while looks > 0 {
