@@ -51,6 +51,9 @@ pub(crate) fn run(command: &mut Command, log: &Path) -> Result<String, String> {
 /// A text, if the command could not be started.
 pub(crate) fn run_any(command: &mut Command, log: &Path) -> Result<(bool, String), String> {
     let started = |error| format!("could not run {}: {error}", shown(command));
+    if let Some(logs) = log.parent() {
+        fs::create_dir_all(logs).map_err(started)?;
+    }
     let before = fs::metadata(log).map_or(0, |m| m.len());
     let mut file = File::options().create(true).append(true).open(log).map_err(started)?;
     let copy = file.try_clone().map_err(started)?;
