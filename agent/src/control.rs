@@ -1,6 +1,6 @@
 //! Orders from outside: from a signal's thread, or from a test.
 
-use crate::{bell::Bell, config::Config};
+use crate::{bell::Bell, config::Config, notify::Notifier};
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError},
@@ -10,6 +10,7 @@ use std::{
 #[derive(Clone)]
 pub struct Control {
     bell: Arc<Bell>,
+    notifier: Notifier,
     orders: Arc<Mutex<Orders>>,
 }
 
@@ -28,7 +29,14 @@ impl Control {
     ///
     /// The kernel's, where it has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { bell: Arc::new(Bell::new()?), orders: Arc::default() })
+        let (notifier, orders) = (Notifier::default(), Arc::default());
+        Ok(Self { bell: Arc::new(Bell::new()?), notifier, orders })
+    }
+
+    /// The same, of an agent that tells `notifier` how it is.
+    #[must_use]
+    pub fn telling(self, notifier: Notifier) -> Self {
+        Self { notifier, ..self }
     }
 
     /// Has the agent take no more calls, refuse those that have not started, end those that run, and
@@ -48,6 +56,11 @@ impl Control {
     /// What wakes the agent.
     pub fn bell(&self) -> &Arc<Bell> {
         &self.bell
+    }
+
+    /// Whom the agent tells how it is.
+    pub fn notifier(&self) -> &Notifier {
+        &self.notifier
     }
 
     fn give(&self, order: impl FnOnce(&mut Orders)) {

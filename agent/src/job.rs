@@ -105,6 +105,11 @@ impl Job {
         self.words().1
     }
 
+    /// The same, as [`Job::place`] has it: quick, and empty where that was not set.
+    pub(crate) fn proc(&self) -> &str {
+        self.place.read(&self.request).map_or("", |(proc, _)| proc)
+    }
+
     fn words(&self) -> (&str, &str) {
         // It was within the limits when it came.
         Call::parse(&self.request, &UNLIMITED).map_or(("", ""), |call| (call.name, call.proc))

@@ -4,6 +4,7 @@
 //! main.rs   command line, signals        check.rs   proximity-agent check
 //! config.rs, access.rs                   what the configuration says, and who may come
 //! run.rs    [`run`], [`Agent`]           control.rs drain, reload
+//! notify.rs                              what systemd is told
 //! router.rs one thread: messages <-> session <-> workers
 //! worker.rs a thread for each object
 //! transport/zmq.rs, transport/memory.rs  the two ways that messages come
@@ -15,6 +16,7 @@ mod clock;
 pub mod config;
 mod control;
 mod job;
+mod notify;
 mod os;
 mod outbox;
 mod router;
@@ -25,4 +27,5 @@ mod worker;
 
 pub use bell::Bell;
 pub use control::Control;
+pub use notify::{Notifier, NotifyError};
 pub use run::{Agent, RunError, log_panics, run, run_over};

@@ -9,7 +9,7 @@ use cli::Command;
 use log::LevelFilter;
 use output::{complain, say};
 use proximity_agent::{
-    Control, RunError,
+    Control, Notifier, RunError,
     config::{self, Outline},
     transport,
 };
@@ -78,7 +78,7 @@ fn serve(file: PathBuf) -> io::Result<u8> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let control = Control::new()?;
+    let control = Control::new()?.telling(Notifier::from_environment());
     signals::obey(signals, control.clone(), file, Outline::of(&config), set_level)?;
     let ready = |addresses: &[String]| {
         let lines = addresses.iter().map(|address| format!("listening {address}\n"));

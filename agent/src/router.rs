@@ -11,6 +11,7 @@
 //! only.
 
 mod arrival;
+mod health;
 mod objects;
 mod words;
 
@@ -24,6 +25,7 @@ use crate::{
     transport::{self, ListenError, Transport},
     worker::{self, Mailbox, Order, Report, Slot, Surroundings},
 };
+use health::Health;
 use objects::{Entry, State};
 use proximity_proto::limits::Limits;
 use proximity_session::{Action, Event, HowCancelled, Place, Session, Uptime};
@@ -65,6 +67,7 @@ pub(crate) struct Router {
     slots: Vec<Slot>,
     /// When an object that is away is to be tried again, if there is one.
     next_try: Option<Uptime>,
+    health: Health,
     listen: Vec<Endpoint>,
     plaintext: Networks,
     limits: Limits,
@@ -88,6 +91,7 @@ impl Router {
         mut transport: Box<dyn Transport>,
     ) -> Result<(Self, Vec<String>), ListenError> {
         let addresses = transport.listen(&config.listen, config.limits.max_frame)?;
+        let health = Health::new(control.notifier());
         let mut router = Self {
             clock: Clock::start(),
             mailbox: Arc::new(Mailbox::new(Arc::clone(control.bell()))),
@@ -103,6 +107,7 @@ impl Router {
             names: HashMap::new(),
             slots: Vec::new(),
             next_try: None,
+            health,
             listen: config.listen,
             plaintext: config.plaintext,
             limits: config.limits,
@@ -145,7 +150,7 @@ impl Router {
             }
             let timeout = self.keep_time();
             let mut job = self.pool.take();
-            let event = self.transport.next(&bell, timeout, &mut job.request);
+            let event = self.transport.next(&bell, Some(timeout), &mut job.request);
             match event {
                 transport::Event::Request(peer) => self.arrive(peer, job),
                 transport::Event::Gone(peer) => {
@@ -196,12 +201,12 @@ impl Router {
     }
 
     /// Does what is due by the clock; returns how long there is nothing more.
-    fn keep_time(&mut self) -> Option<Duration> {
+    fn keep_time(&mut self) -> Duration {
         let wakes = [self.session.next_wake(), self.next_try, self.outbox.next_wake()];
-        let next = wakes.into_iter().flatten().min()?;
+        let next = wakes.into_iter().flatten().fold(self.health.next, Uptime::min);
         let now = self.clock.now();
         if next > now {
-            return Some(next.saturating_sub(now));
+            return next.saturating_sub(now);
         }
         if self.session.next_wake().is_some_and(|wake| wake <= now) {
             self.feed(Event::Tick);
@@ -212,8 +217,11 @@ impl Router {
         if self.outbox.next_wake().is_some_and(|wake| wake <= now) {
             self.retry_replies();
         }
+        if self.health.next <= now {
+            self.look_after_objects(now);
+        }
         self.perform_all();
-        Some(Duration::ZERO)
+        Duration::ZERO
     }
 
     fn read_reports(&mut self) {
@@ -238,8 +246,10 @@ impl Router {
         let orders = self.control.take();
         if let Some(config) = orders.reload {
             self.reload(config, on_ready);
+            self.tell_ready();
         }
         if orders.drain {
+            self.control.notifier().stopping();
             self.feed(Event::Drain);
         }
         self.perform_all();
@@ -324,12 +334,17 @@ impl Router {
         entry.worker.cancel.store(false, Relaxed);
         match place {
             Place::Worker => {
+                entry.pulse.begin(clock.now(), deadline, job.proc());
                 let table = Arc::clone(table);
                 entry.worker.order(Order::Run { object, table, job, deadline });
             }
             Place::Inline => {
-                let surroundings =
-                    Surroundings { clock, cancel: &entry.worker.cancel, mailbox: None };
+                let surroundings = Surroundings {
+                    clock,
+                    cancel: &entry.worker.cancel,
+                    progressed: &entry.worker.progressed,
+                    mailbox: None,
+                };
                 let end = worker::run(&mut *object, table, &mut job, deadline, &surroundings);
                 self.ran(slot, object, job, end);
             }

@@ -44,6 +44,7 @@ pub fn run_over(
     let (mut router, addresses) = Router::new(config, control.clone(), transport)?;
     router.open_objects();
     on_ready(&addresses);
+    router.tell_ready();
     router.serve(&mut on_ready);
     router.close();
     Ok(())

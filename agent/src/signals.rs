@@ -44,8 +44,13 @@ pub(crate) fn obey(
         for signal in &mut signals {
             match signal {
                 SIGHUP => {
-                    if let Some(config) = read_again(&file, &mut outline, &on_log) {
-                        control.reload(config);
+                    control.notifier().reloading();
+                    match read_again(&file, &mut outline, &on_log) {
+                        Some(config) => control.reload(config),
+                        None => control.notifier().ready(
+                            "serving by the configuration before; \
+                            the one that there is now has mistakes",
+                        ),
                     }
                 }
                 // Whoever asks twice does not want to wait: as if there were no handler.

@@ -18,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, Thread},
 };
@@ -90,6 +90,8 @@ pub(crate) struct Worker {
     thread: Thread,
     /// Tells the call in hand that its caller took it back.
     pub(crate) cancel: Arc<AtomicBool>,
+    /// When a call last told how far it is: milliseconds of [`Uptime`].
+    pub(crate) progressed: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -106,6 +108,7 @@ impl Worker {
     ) -> io::Result<Self> {
         let orders = Arc::new(Mutex::new(VecDeque::with_capacity(2)));
         let cancel = Arc::new(AtomicBool::new(false));
+        let progressed = Arc::new(AtomicU64::new(0));
         let desk = Desk {
             slot,
             config,
@@ -113,10 +116,11 @@ impl Worker {
             mailbox,
             orders: Arc::clone(&orders),
             cancel: Arc::clone(&cancel),
+            progressed: Arc::clone(&progressed),
         };
         let name = format!("object {}", desk.config.name);
         let thread = thread::Builder::new().name(name).spawn(move || desk.work())?;
-        Ok(Self { orders, thread: thread.thread().clone(), cancel })
+        Ok(Self { orders, thread: thread.thread().clone(), cancel, progressed })
     }
 
     /// Hands an order over.
@@ -134,6 +138,7 @@ struct Desk {
     mailbox: Arc<Mailbox>,
     orders: Arc<Mutex<VecDeque<Order>>>,
     cancel: Arc<AtomicBool>,
+    progressed: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -151,6 +156,7 @@ impl Desk {
                     let surroundings = Surroundings {
                         clock: self.clock,
                         cancel: &self.cancel,
+                        progressed: &self.progressed,
                         mailbox: Some(&self.mailbox),
                     };
                     let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
@@ -190,6 +196,7 @@ impl Desk {
 pub(crate) struct Surroundings<'a> {
     pub(crate) clock: Clock,
     pub(crate) cancel: &'a AtomicBool,
+    pub(crate) progressed: &'a AtomicU64,
     /// Where progress goes; nowhere from a call that the router runs itself, which has no time for it.
     pub(crate) mailbox: Option<&'a Mailbox>,
 }
@@ -290,6 +297,8 @@ impl Host for Caller<'_> {
     }
 
     fn progress(&self, done: u64, total: u64, text: &str) {
+        let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
+        self.surroundings.progressed.store(now, Relaxed);
         let (Some(peer), Some(mailbox)) = (self.peer, self.surroundings.mailbox) else { return };
         let mut message = Vec::new();
         reply::progress(&mut message, &self.to, done, total, text);

@@ -1,6 +1,6 @@
 //! Objects from their opening to their end.
 
-use super::Router;
+use super::{Router, health::Pulse};
 use crate::{
     config::{Config, ObjectConfig},
     job::Job,
@@ -25,6 +25,10 @@ pub(super) struct Entry {
     pub(super) id: Option<ObjectId>,
     /// Why it could not be opened when that was last tried; none once it could.
     pub(super) away: Option<Fault>,
+    /// Since when it is open, or away.
+    pub(super) since: Uptime,
+    /// What its worker does.
+    pub(super) pulse: Pulse,
     /// It is to be closed as soon as its worker gives it back.
     ending: bool,
     /// The object of the same name that is to be opened when this one is closed.
@@ -64,6 +68,20 @@ impl Entry {
     pub(super) fn is_opening(&self) -> bool {
         matches!(self.state, State::Opening { .. })
     }
+
+    /// Whether the object is in the hands of its worker.
+    pub(super) fn is_with_worker(&self) -> bool {
+        matches!(self.state, State::Opening { .. } | State::Busy | State::Closing)
+    }
+
+    /// What its worker does.
+    pub(super) fn doing(&self) -> String {
+        match self.state {
+            State::Opening { .. } => "its opening".to_owned(),
+            State::Closing => "its closing".to_owned(),
+            _ => format!("{}()", self.pulse.doing),
+        }
+    }
 }
 
 impl Router {
@@ -95,6 +113,8 @@ impl Router {
             table: None,
             id: None,
             away: None,
+            since: self.clock.now(),
+            pulse: Pulse::default(),
             ending: false,
             successor: None,
         };
@@ -106,7 +126,9 @@ impl Router {
     }
 
     fn open(&mut self, slot: Slot, remains: Option<Box<dyn Object>>, asked: bool, pause: Duration) {
+        let now = self.clock.now();
         if let Some(entry) = self.entry_mut(slot) {
+            entry.pulse.begin(now, None, "");
             entry.state = State::Opening { asked, pause };
             entry.worker.order(Order::Open(remains));
         }
@@ -123,6 +145,10 @@ impl Router {
         let State::Opening { asked, pause } = entry.state else { return };
         let name = &entry.config.name;
         let ok = outcome.is_ok();
+        entry.pulse.stuck = false;
+        if ok || entry.away.is_none() {
+            entry.since = now;
+        }
         match outcome {
             Ok((object, table)) => {
                 log::info!("object '{name}' is open");
@@ -151,6 +177,7 @@ impl Router {
         } else if let (true, Some(object)) = (asked, entry.id) {
             self.feed(Event::Reopened { object, ok });
         }
+        self.tell_status();
     }
 
     /// The session wants an object opened anew.
@@ -186,7 +213,14 @@ impl Router {
 
     /// A call gave its object back.
     pub(super) fn ran(&mut self, slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End) {
+        let clock = self.clock;
         let Some(entry) = self.entry_mut(slot) else { return self.pool.give_back(job) };
+        if entry.pulse.stuck {
+            entry.pulse.stuck = false;
+            let (name, doing) = (&entry.config.name, entry.doing());
+            let seconds = clock.now().saturating_sub(entry.pulse.began).as_secs();
+            log::warn!("object '{name}' is back from {doing} after {seconds} s");
+        }
         entry.state = match end {
             End::Lost => State::Broken(Some(object)),
             _ => State::Idle(object),
@@ -205,6 +239,7 @@ impl Router {
 
     /// Closes an object for good: now, or when its worker is done with it.
     pub(super) fn close_object(&mut self, slot: Slot) {
+        let now = self.clock.now();
         let Some(entry) = self.entry_mut(slot) else { return };
         let object = match std::mem::replace(&mut entry.state, State::Closing) {
             State::Idle(object) => Some(object),
@@ -217,6 +252,7 @@ impl Router {
                 return;
             }
         };
+        entry.pulse.begin(now, None, "");
         entry.worker.order(Order::Stop(object));
     }
 

@@ -1,7 +1,7 @@
 //! An agent without sockets, and an object that does what a test tells it.
 
 use proximity_agent::{
-    Control, RunError,
+    Control, Notifier, RunError,
     access::{Filter, Networks},
     config::{Config, ObjectConfig},
     run_over,
@@ -274,7 +274,12 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(config: Config) -> Self {
-        let control = Control::new().unwrap();
+        Self::telling(config, Notifier::default())
+    }
+
+    /// An agent that tells `notifier` how it is.
+    pub(crate) fn telling(config: Config, notifier: Notifier) -> Self {
+        let control = Control::new().unwrap().telling(notifier);
         let (memory, network) = Memory::new(Arc::clone(control.bell()));
         let (ready, told) = mpsc::channel();
         let own = control.clone();

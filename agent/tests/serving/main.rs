@@ -6,6 +6,7 @@
 
 mod calls;
 mod harness;
+mod health;
 mod objects;
 mod peers;
 mod refusals;
