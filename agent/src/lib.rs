@@ -11,6 +11,7 @@
 //! ```
 
 pub mod access;
+mod audit;
 mod bell;
 mod clock;
 pub mod config;

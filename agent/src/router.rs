@@ -12,6 +12,7 @@
 
 mod arrival;
 mod health;
+mod leases;
 mod objects;
 mod words;
 

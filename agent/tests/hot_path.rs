@@ -140,6 +140,7 @@ impl Client {
             epoch: None,
             expires: None,
             lease: None,
+            credit: None,
             progress: false,
             name: "board",
             proc,

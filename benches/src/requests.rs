@@ -77,6 +77,7 @@ impl Question {
             epoch: self.epoch,
             expires: None,
             lease: None,
+            credit: None,
             progress: false,
             name: self.name,
             proc: self.proc,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version 1   {name, proc, args, kwargs}                                       any order
-//! version 2   the same, and {v: 2, op, id: [bin16, uint], epoch, expires, lease, progress}
+//! version 2   the same, and {v: 2, op, id: [bin16, uint], epoch, expires, lease, progress, credit}
 //! ```
 //!
 //! Unknown keys are ignored, so that later versions can add some.
@@ -33,11 +33,14 @@ pub struct Call<'a> {
     pub lease: Option<&'a [u8]>,
     /// Whether the caller wants to be told of progress.
     pub progress: bool,
+    /// How many chunks of a large result the caller takes at first; `None`: it wants it whole.
+    pub credit: Option<u64>,
     /// The object; empty for requests that concern none.
     pub name: &'a str,
     /// The method or attribute; empty for requests that concern none.
     pub proc: &'a str,
-    /// The arguments; for [`Op::Set`] the value, for [`Op::Cancel`] the id.
+    /// The arguments; for [`Op::Set`] the value, for [`Op::Cancel`] the id, for [`Op::Credit`] how many
+    /// more chunks, for leases their time in milliseconds.
     pub args: Args<'a>,
 }
 
@@ -57,13 +60,38 @@ pub enum Op {
     Describe,
     /// The agent's epoch, clock, limits and objects.
     Hello,
+    /// Have an object's writes for oneself.
+    Lock,
+    /// Keep them for longer.
+    Renew,
+    /// Let others write again.
+    Release,
+    /// Who has what for himself.
+    Leases,
+    /// Take an object's writes from whoever has them.
+    Steal,
+    /// Take more chunks of a large result.
+    Credit,
     /// The original's list of methods and their documentation.
     ListMethods,
 }
 
 impl Op {
     /// Those that a version 2 request can ask for.
-    pub const ALL: [Op; 6] = [Op::Call, Op::Get, Op::Set, Op::Cancel, Op::Describe, Op::Hello];
+    pub const ALL: [Op; 12] = [
+        Op::Call,
+        Op::Get,
+        Op::Set,
+        Op::Cancel,
+        Op::Describe,
+        Op::Hello,
+        Op::Lock,
+        Op::Renew,
+        Op::Release,
+        Op::Leases,
+        Op::Steal,
+        Op::Credit,
+    ];
 
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
@@ -74,9 +102,20 @@ impl Op {
             Op::Cancel => "cancel",
             Op::Describe => "describe",
             Op::Hello => "hello",
+            Op::Lock => "lock",
+            Op::Renew => "renew",
+            Op::Release => "release",
+            Op::Leases => "leases",
+            Op::Steal => "steal",
+            Op::Credit => "credit",
             // An old client asks for it by `proc`.
             Op::ListMethods => "list_methods",
         }
+    }
+
+    /// Whether it concerns the lease of one object.
+    pub fn is_about_a_lease(self) -> bool {
+        matches!(self, Op::Lock | Op::Renew | Op::Release | Op::Steal)
     }
 
     /// The meaning of the word on the wire.
@@ -227,6 +266,7 @@ struct Fields<'a> {
     expires: Option<u64>,
     lease: Option<&'a [u8]>,
     progress: bool,
+    credit: Option<u64>,
     name: Option<Value<'a>>,
     proc: Option<Value<'a>>,
     args: Option<Value<'a>>,
@@ -277,7 +317,8 @@ impl<'a> Fields<'a> {
             7 => self.name = Some(value),
             8 => self.proc = Some(value),
             9 => self.args = Some(value),
-            _ => self.kwargs = Some(value),
+            10 => self.kwargs = Some(value),
+            _ => self.credit = Some(value.as_u64().ok_or_else(|| must("an int"))?),
         }
         Ok(())
     }
@@ -297,7 +338,7 @@ impl<'a> Fields<'a> {
         // The original indexes its four keys, so each that is missing is a KeyError. Ours are lenient
         // about those that a request can do without.
         let old = version == 1;
-        let needs_name = old || !matches!(op, Op::Hello | Op::Cancel);
+        let needs_name = old || !matches!(op, Op::Hello | Op::Cancel | Op::Leases | Op::Credit);
         let needs_proc = old || matches!(op, Op::Call | Op::Get | Op::Set);
         let name = name_of("name", self.name, needs_name)?;
         let proc = name_of("proc", self.proc, needs_proc)?;
@@ -325,6 +366,7 @@ impl<'a> Fields<'a> {
             expires: self.expires.map(Duration::from_millis),
             lease: self.lease,
             progress: self.progress && !old,
+            credit: self.credit.filter(|&credit| credit > 0 && !old),
             name,
             proc,
             args: Args { positional, named },
@@ -345,8 +387,10 @@ impl<'a> Fields<'a> {
 }
 
 /// The keys that a request may have, in the order that [`place_of`] and [`Fields::take`] know.
-const KEYS: [&str; 11] =
-    ["v", "op", "id", "epoch", "expires", "lease", "progress", "name", "proc", "args", "kwargs"];
+const KEYS: [&str; 12] = [
+    "v", "op", "id", "epoch", "expires", "lease", "progress", "name", "proc", "args", "kwargs",
+    "credit",
+];
 
 /// Where in [`KEYS`] a key stands.
 fn place_of(key: &[u8]) -> Option<usize> {
@@ -363,6 +407,7 @@ fn place_of(key: &[u8]) -> Option<usize> {
         b"proc" => 8,
         b"args" => 9,
         b"kwargs" => 10,
+        b"credit" => 11,
         _ => return None,
     })
 }

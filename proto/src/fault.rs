@@ -4,7 +4,7 @@
 //! one line of fact, and behind it the detail and a hint.
 
 use alloc::{borrow::Cow, string::String, string::ToString, vec::Vec};
-use core::{error::Error, fmt};
+use core::{error::Error, fmt, time::Duration};
 
 /// An error on its way to a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +22,25 @@ pub struct Fault {
     pub unknown: Option<String>,
     /// Whether it was found before the method ran: the arguments did not fit.
     pub before: bool,
+    /// Who has the object for himself, where that is the fault.
+    pub locked: Option<Locked>,
+}
+
+/// Somebody else's lease of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked {
+    /// Who it is, and where.
+    pub holder: String,
+    /// When it ends unless it is renewed.
+    pub expires_in: Duration,
 }
 
 impl Fault {
     /// A fault of the named Python class.
     pub fn new(class: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (class, message) = (class.into(), message.into());
-        Self { class, message, detail: Vec::new(), hint: None, unknown: None, before: false }
+        let (detail, hint, unknown, locked) = (Vec::new(), None, None, None);
+        Self { class, message, detail, hint, unknown, before: false, locked }
     }
 
     /// A fault of the named Python class with an error's text; the error's sources are the detail.
@@ -98,6 +110,13 @@ impl Fault {
         self
     }
 
+    /// The same fault, told with who has the object, and for how long.
+    #[must_use]
+    pub fn locked(mut self, holder: impl Into<String>, expires_in: Duration) -> Self {
+        self.locked = Some(Locked { holder: holder.into(), expires_in });
+        self
+    }
+
     /// The same fault, known to old clients as an unknown `name`.
     #[must_use]
     pub fn unknown(mut self, name: &str) -> Self {
@@ -149,7 +168,7 @@ pub enum Reason {
     StaleEpoch,
     /// The call's time was over before its method could run, or end.
     Expired,
-    /// The object's queue is full.
+    /// The object's queue is full, or the agent has no room for another large reply.
     Busy,
     /// The caller took the call back.
     Cancelled,
@@ -163,11 +182,23 @@ pub enum Reason {
     Failed,
     /// The object was taken out of the configuration.
     Removed,
+    /// The lease that the call names has ended, or was taken away.
+    LeaseLost,
+    /// The connection has as many calls in progress as it may have.
+    TooManyInFlight,
+    /// The connection has not read the replies that it was sent.
+    RepliesUnread,
+    /// The agent has as many connections as it may have.
+    TooManyPeers,
+    /// More clients have called of late than the agent can remember.
+    TooManyClients,
+    /// The call has run, and its result is no longer there.
+    ReplyNotKept,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 15] = [
         Reason::StaleEpoch,
         Reason::Expired,
         Reason::Busy,
@@ -177,6 +208,12 @@ impl Reason {
         Reason::Locked,
         Reason::Failed,
         Reason::Removed,
+        Reason::LeaseLost,
+        Reason::TooManyInFlight,
+        Reason::RepliesUnread,
+        Reason::TooManyPeers,
+        Reason::TooManyClients,
+        Reason::ReplyNotKept,
     ];
 
     /// The word on the wire.
@@ -191,6 +228,12 @@ impl Reason {
             Reason::Locked => "Locked",
             Reason::Failed => "Failed",
             Reason::Removed => "Removed",
+            Reason::LeaseLost => "LeaseLost",
+            Reason::TooManyInFlight => "TooManyInFlight",
+            Reason::RepliesUnread => "RepliesUnread",
+            Reason::TooManyPeers => "TooManyPeers",
+            Reason::TooManyClients => "TooManyClients",
+            Reason::ReplyNotKept => "ReplyNotKept",
         }
     }
 

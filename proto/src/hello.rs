@@ -3,7 +3,7 @@
 use crate::{
     arg::{FromArg, Mismatch, Type},
     limits::Limits,
-    reply::{ToReply, map_head, text, uint},
+    reply::{ToReply, map_head, millis, text, uint},
     value::{Map, Value},
 };
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
@@ -22,12 +22,16 @@ pub struct Hello {
     pub version: String,
     /// What it takes.
     pub limits: AgentLimits,
-    /// What it can do beyond this description; empty as yet.
+    /// What it can do beyond what every agent of version 2 can: [`FEATURES`].
     pub features: Vec<String>,
     /// Its objects, and for each a number that changes when its interface does
     /// ([`crate::object::Interface::hash`]).
     pub objects: BTreeMap<String, u64>,
 }
+
+/// What this version can do that the first agents could not: leases of objects, large results in chunks,
+/// and the first answer for a repeated call.
+pub const FEATURES: [&str; 3] = ["leases", "chunks", "kept"];
 
 /// What an agent takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +62,7 @@ impl ToReply for Hello {
         text(out, "epoch");
         uint(out, *epoch);
         text(out, "now");
-        uint(out, u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        uint(out, millis(*now));
         text(out, "agent");
         text(out, agent);
         text(out, "version");

@@ -21,6 +21,7 @@ pub mod hello;
 pub mod interface;
 pub mod json;
 pub mod katcp;
+pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod object;

@@ -9,6 +9,7 @@ use crate::{
     value::{DecodeError, Map, Value, check},
 };
 use alloc::{string::String, vec::Vec};
+use core::time::Duration;
 
 /// A message from the agent.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,22 @@ pub enum Content<'a> {
         total: u64,
         /// What is being done.
         text: &'a str,
+    },
+    /// Not final: a part of the result, as many as the call's credit allows.
+    Chunk {
+        /// Which part, from 0.
+        index: u64,
+        /// How many there are.
+        count: u64,
+        /// The next bytes of the result in MessagePack.
+        data: &'a [u8],
+    },
+    /// Final: the result came in chunks before.
+    Chunked {
+        /// How many.
+        count: u64,
+        /// How many bytes together.
+        bytes: u64,
     },
     /// Something that a later version sends: to be ignored.
     Other,
@@ -96,12 +113,19 @@ impl<'a> Message<'a> {
         };
         let epoch = map.get("epoch").and_then(|epoch| epoch.as_u64());
         let epoch = epoch.ok_or(MessageError::Key("epoch"))?;
-        let content = if let Some(value) = map.get("ok") {
+        let content = if let Some(chunks) = map.get("chunks") {
+            let (count, bytes) = pair(chunks).ok_or(MessageError::Key("chunks"))?;
+            Content::Chunked { count, bytes }
+        } else if let Some(value) = map.get("ok") {
             Content::Ok(value)
         } else if let Some(error) = map.get("error") {
             error_of(error).ok_or(MessageError::Key("error"))?
         } else if let Some(progress) = map.get("progress") {
             progress_of(progress).ok_or(MessageError::Key("progress"))?
+        } else if let Some(chunk) = map.get("chunk") {
+            let (index, count) = pair(chunk).ok_or(MessageError::Key("chunk"))?;
+            let data = map.get("data").and_then(|data| data.as_bytes());
+            Content::Chunk { index, count, data: data.ok_or(MessageError::Key("data"))? }
         } else {
             Content::Other
         };
@@ -128,6 +152,10 @@ fn error_of(value: Value<'_>) -> Option<Content<'_>> {
     let mut fault = Fault::new(String::from(required("class")?), required("message")?);
     fault.detail = lines(map);
     fault.hint = required("hint").map(String::from);
+    let expires_in = map.get("expires_in").and_then(|value| value.as_u64());
+    if let (Some(holder), Some(expires_in)) = (required("holder"), expires_in) {
+        fault = fault.locked(holder, Duration::from_millis(expires_in));
+    }
     // Without the agent's word that nothing ran, anything may have.
     let executed = required("executed").and_then(Executed::from_word).unwrap_or(Executed::Unknown);
     Some(Content::Error { fault, executed, reason: required("reason") })
@@ -140,6 +168,11 @@ fn lines(error: Map<'_>) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+fn pair(value: Value<'_>) -> Option<(u64, u64)> {
+    let Value::Array(parts) = value else { return None };
+    Some((parts.get(0)?.as_u64()?, parts.get(1)?.as_u64()?))
 }
 
 fn progress_of(value: Value<'_>) -> Option<Content<'_>> {

@@ -6,7 +6,7 @@
 use crate::{
     arg::Type,
     call::{CallId, Codec, ReplyTo},
-    fault::{Executed, Fault, Reason},
+    fault::{Executed, Fault, Locked, Reason},
     json,
     time::{self, DateTime, TimeDelta},
     value::{Array, Map, Value},
@@ -19,6 +19,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::time::Duration;
 use rmp::encode;
 
 /// A value that can be a result, or part of one.
@@ -305,7 +306,7 @@ pub fn fault(
     out.clear();
     if to.version == 2 {
         envelope(out, to, "error");
-        map_head(out, 6);
+        map_head(out, if fault.locked.is_some() { 8 } else { 6 });
         text(out, "class");
         text(out, &fault.class);
         text(out, "message");
@@ -318,6 +319,12 @@ pub fn fault(
         text(out, executed.as_str());
         text(out, "reason");
         refused.map(Reason::as_str).to_reply(out);
+        if let Some(Locked { holder, expires_in }) = &fault.locked {
+            text(out, "holder");
+            text(out, holder);
+            text(out, "expires_in");
+            uint(out, millis(*expires_in));
+        }
     } else {
         map_head(out, 1);
         text(out, "EXCEPTION");
@@ -358,9 +365,35 @@ pub fn progress(out: &mut Vec<u8>, to: &ReplyTo, done: u64, total: u64, words: &
     debug_assert!(finished.is_ok(), "progress has a form in every codec");
 }
 
+/// Writes the message with part `index` of `count` of a large result. Not final.
+pub fn chunk(out: &mut Vec<u8>, to: &ReplyTo, index: u64, count: u64, data: &[u8]) {
+    out.clear();
+    envelope_of(out, to, 5);
+    text(out, "chunk");
+    (index, count).to_reply(out);
+    text(out, "data");
+    bytes(out, data);
+}
+
+/// Writes the final message of a result that went before it in `count` chunks of `size` bytes together.
+pub fn chunked(out: &mut Vec<u8>, to: &ReplyTo, count: u64, size: u64) {
+    out.clear();
+    envelope_of(out, to, 5);
+    text(out, "ok");
+    out.push(0xc0);
+    text(out, "chunks");
+    (count, size).to_reply(out);
+}
+
 /// The head of a version 2 message: what follows is the value of `key`.
 fn envelope(out: &mut Vec<u8>, to: &ReplyTo, key: &str) {
-    map_head(out, 4);
+    envelope_of(out, to, 4);
+    text(out, key);
+}
+
+/// The keys that every version 2 message has; there are `keys` together.
+fn envelope_of(out: &mut Vec<u8>, to: &ReplyTo, keys: usize) {
+    map_head(out, keys);
     text(out, "v");
     uint(out, 2);
     text(out, "id");
@@ -370,7 +403,11 @@ fn envelope(out: &mut Vec<u8>, to: &ReplyTo, key: &str) {
     }
     text(out, "epoch");
     uint(out, to.epoch);
-    text(out, key);
+}
+
+/// Whole milliseconds, as times are told.
+pub fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Appends a call's id.

@@ -4,7 +4,7 @@
 
 use crate::{
     call::{CallId, Op},
-    reply::{ToReply, bytes, call_id, list_head, map_head, text, uint},
+    reply::{ToReply, bytes, call_id, list_head, map_head, millis, text, uint},
 };
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -24,6 +24,8 @@ pub struct Request<'a> {
     pub lease: Option<&'a [u8]>,
     /// Whether the caller wants to be told of progress.
     pub progress: bool,
+    /// How many chunks of a large result the caller takes at first; `None`: it wants it whole.
+    pub credit: Option<u64>,
     /// The object; empty for requests that concern none.
     pub name: &'a str,
     /// The method or attribute; empty for requests that concern none.
@@ -38,8 +40,9 @@ impl Request<'_> {
     /// `v` and `id` come first, so that even a request beyond the agent's limits is answered by its id.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.clear();
-        let optional = [self.epoch.is_some(), self.expires.is_some(), self.lease.is_some()];
-        let optional = optional.iter().filter(|there| **there).count() + usize::from(self.progress);
+        let numbers = [self.epoch, self.credit].iter().flatten().count();
+        let others = [self.expires.is_some(), self.lease.is_some(), self.progress];
+        let optional = numbers + others.iter().filter(|there| **there).count();
         map_head(out, 7 + optional);
         text(out, "v");
         uint(out, 2);
@@ -53,7 +56,7 @@ impl Request<'_> {
         }
         if let Some(expires) = self.expires {
             text(out, "expires");
-            uint(out, u64::try_from(expires.as_millis()).unwrap_or(u64::MAX));
+            uint(out, millis(expires));
         }
         if let Some(lease) = self.lease {
             text(out, "lease");
@@ -62,6 +65,10 @@ impl Request<'_> {
         if self.progress {
             text(out, "progress");
             true.to_reply(out);
+        }
+        if let Some(credit) = self.credit {
+            text(out, "credit");
+            uint(out, credit);
         }
         text(out, "name");
         text(out, self.name);

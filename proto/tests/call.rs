@@ -195,8 +195,9 @@ fn the_sentences_of_refused_requests() {
         (Sent::new().without("id"), "ValueError: a version 2 request needs an 'id'"),
         (Sent::new().with("v", [3]), "ValueError: 'v' is 3; this agent speaks version 2"),
         (
-            Sent::new().with("op", text("lock")),
-            "ValueError: 'op' is 'lock'; this agent knows call, get, set, cancel, describe, hello",
+            Sent::new().with("op", text("subscribe")),
+            "ValueError: 'op' is 'subscribe'; this agent knows call, get, set, cancel, describe, \
+             hello, lock, renew, release, leases, steal, credit",
         ),
         (Sent::old().with("name", [7]), "TypeError: the request's 'name' must be text, not int"),
         (
@@ -254,7 +255,7 @@ fn what_cannot_be_taken_is_answered_by_its_id() {
     let deep = [vec![0x91; 40], vec![0xc0]].concat();
     answered(&Sent::new().with("args", deep).bytes(), Limits::default());
     answered(&Sent::new().with("args", [0x91, 0x81, 1, 2]).bytes(), Limits::default());
-    answered(&Sent::new().with("op", text("lock")).bytes(), Limits::default());
+    answered(&Sent::new().with("op", text("subscribe")).bytes(), Limits::default());
     answered(&Sent::new().with("name", [1]).bytes(), Limits::default());
 }
 

@@ -12,6 +12,7 @@ use proximity_proto::{
     fault::{Executed, Reason},
     hello::{AgentLimits, Hello},
     json,
+    lease::{Held, Lease, Stolen},
     limits::Limits,
     message::{Content, Message},
     reply,
@@ -55,6 +56,7 @@ fn request(op: Op, name: &str, proc: &str, args: &Arguments) -> Vec<u8> {
         epoch: known.then_some(EPOCH),
         expires: known.then_some(Duration::from_secs(70)),
         lease: None,
+        credit: None,
         progress: false,
         name,
         proc,
@@ -124,6 +126,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         expires: Some(Duration::from_secs(70)),
         lease: Some(b"lease"),
         progress: true,
+        credit: None,
         name: "srbs",
         proc: "read",
         args: &read,
@@ -136,7 +139,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     let fault = Fault::value_error("no value at all");
     reply::fault(&mut unnamed, &nameless, &fault, Executed::No, None);
     let panicked = Fault::runtime_error("srbs.read() failed in the agent itself: it was reopened");
-    vec![
+    let mut forms = vec![
         ("request hello", request(Op::Hello, "", "", &none)),
         ("request describe", request(Op::Describe, "foo", "", &none)),
         ("request call", request(Op::Call, "foo", "add_two", &add)),
@@ -162,7 +165,94 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
         ("message perhaps executed", error(&panicked, Executed::Unknown, None)),
         ("message without id", unnamed),
         ("message progress", progress),
+    ];
+    forms.extend(of_leases());
+    forms.extend(of_chunks());
+    forms
+}
+
+/// What came with leases.
+fn of_leases() -> Vec<(&'static str, Vec<u8>)> {
+    let none = Arguments::default();
+    let mut lock = Arguments::from((10_000,));
+    lock.push_named("holder", "ana@laptop");
+    let leased = |op, name, proc, args: &Arguments| {
+        let lease = (op != Op::Leases).then_some(&b"fedcba9876543210"[..]);
+        let expires = Some(Duration::from_secs(70));
+        let epoch = Some(EPOCH);
+        let (progress, credit) = (false, None);
+        let mut out = Vec::new();
+        Request { op, id: ID, epoch, expires, lease, progress, credit, name, proc, args }
+            .write(&mut out);
+        out
+    };
+    vec![
+        ("request lock", leased(Op::Lock, "srbs", "", &lock)),
+        ("request renew", leased(Op::Renew, "srbs", "", &Arguments::from((10_000,)))),
+        ("request release", leased(Op::Release, "srbs", "", &none)),
+        ("request leases", leased(Op::Leases, "", "", &none)),
+        ("request steal", leased(Op::Steal, "srbs", "", &lock)),
+        ("request call under a lease", leased(Op::Call, "srbs", "progdev", &none)),
+        (
+            "message ok lease",
+            ok(&Held { expires: Duration::from_secs(70), ttl: Duration::from_secs(10) }),
+        ),
+        ("message ok steal", {
+            let held = Held { expires: Duration::from_secs(70), ttl: Duration::from_secs(10) };
+            ok(&Stolen { held, from: Some("ben@desk".into()) })
+        }),
+        ("message ok leases", ok(&vec![lease()])),
+        ("message refused locked", error(&locked(), Executed::No, Some(Reason::Locked))),
+        ("message refused lease lost", {
+            let fault = Fault::runtime_error("the lease of object 'srbs' has ended")
+                .hint("somebody else may have had the object since; lock it anew");
+            error(&fault, Executed::No, Some(Reason::LeaseLost))
+        }),
     ]
+}
+
+/// What came with large results in chunks.
+fn of_chunks() -> Vec<(&'static str, Vec<u8>)> {
+    let mut chunk = Vec::new();
+    reply::chunk(&mut chunk, &TO, 2, 65, &[0, 0xff]);
+    let mut chunked = Vec::new();
+    reply::chunked(&mut chunked, &TO, 65, 17_039_360);
+    let mut call = Vec::new();
+    let args = Arguments::from(("big_bram",));
+    Request {
+        op: Op::Call,
+        id: ID,
+        epoch: Some(EPOCH),
+        expires: Some(Duration::from_secs(70)),
+        lease: None,
+        progress: false,
+        credit: Some(8),
+        name: "srbs",
+        proc: "read",
+        args: &args,
+    }
+    .write(&mut call);
+    vec![
+        ("request call with credit", call),
+        ("request credit", request(Op::Credit, "", "", &Arguments::from((4,)))),
+        ("message chunk", chunk),
+        ("message ok in chunks", chunked),
+    ]
+}
+
+fn locked() -> Fault {
+    let message = "object 'srbs' is locked by ana@laptop (10.1.0.7) for another 12.3 s";
+    let fault = Fault::runtime_error(message).hint("reads are free; leases() tells who has what");
+    fault.locked("ana@laptop (10.1.0.7)", Duration::from_millis(12_340))
+}
+
+fn lease() -> Lease {
+    Lease {
+        object: "srbs".into(),
+        holder: "ana@laptop".into(),
+        address: "10.1.0.7".into(),
+        expires_in: Duration::from_millis(12_340),
+    }
 }
 
 #[test]
@@ -216,6 +306,25 @@ fn every_request_is_read_as_it_was_meant() {
         let cancelled = call.args.positional.get(0).and_then(CallId::from_value);
         assert_eq!(cancelled, Some(CallId { seq: 257, ..ID }));
     });
+    let token = Some(&b"fedcba9876543210"[..]);
+    for (name, op) in [("request lock", Op::Lock), ("request steal", Op::Steal)] {
+        read(name, &|call| {
+            assert_eq!((call.op, call.name, call.lease), (op, "srbs", token), "{name}");
+            assert_eq!(call.args.positional.get(0), Some(Value::Uint(10_000)), "{name}");
+            assert_eq!(call.args.named.get("holder"), Some(Value::Text("ana@laptop")), "{name}");
+        });
+    }
+    read("request renew", &|call| assert_eq!((call.op, call.lease), (Op::Renew, token)));
+    read("request release", &|call| assert_eq!((call.op, call.lease), (Op::Release, token)));
+    read("request leases", &|call| assert_eq!((call.op, call.lease), (Op::Leases, None)));
+    read("request call under a lease", &|call| {
+        assert_eq!((call.op, call.proc, call.lease), (Op::Call, "progdev", token));
+    });
+    read("request call with credit", &|call| assert_eq!(call.credit, Some(8)));
+    read("request credit", &|call| {
+        assert_eq!((call.op, call.credit), (Op::Credit, None));
+        assert_eq!(call.args.positional.get(0), Some(Value::Uint(4)));
+    });
 }
 
 #[test]
@@ -243,6 +352,23 @@ fn every_message_is_read_as_it_was_meant() {
         let Content::Ok(value) = message.content else { panic!("{message:?}") };
         assert_eq!(Hello::from_arg(value), Ok(hello()));
     });
+    read("message ok lease", &|message| {
+        let Content::Ok(value) = message.content else { panic!("{message:?}") };
+        let held = Held { expires: Duration::from_secs(70), ttl: Duration::from_secs(10) };
+        assert_eq!(Held::from_arg(value), Ok(held));
+    });
+    read("message ok leases", &|message| {
+        let Content::Ok(value) = message.content else { panic!("{message:?}") };
+        assert_eq!(Vec::<Lease>::from_arg(value), Ok(vec![lease()]));
+    });
+    read("message chunk", &|message| {
+        let content = Content::Chunk { index: 2, count: 65, data: &[0, 0xff] };
+        assert_eq!(message.content, content);
+    });
+    read("message ok in chunks", &|message| {
+        let content = Content::Chunked { count: 65, bytes: 17_039_360 };
+        assert_eq!(message.content, content);
+    });
     let is_error = |fault: Fault, executed, reason: Option<Reason>| {
         move |message: Message<'_>| {
             let reason = reason.map(Reason::as_str);
@@ -251,6 +377,8 @@ fn every_message_is_read_as_it_was_meant() {
     };
     read("message error of the object", &is_error(not_found(), Executed::Yes, None));
     read("message refused", &is_error(busy(), Executed::No, Some(Reason::Busy)));
+    let is_locked = is_error(locked(), Executed::No, Some(Reason::Locked));
+    read("message refused locked", &is_locked);
     read("message without id", &|message| assert_eq!(message.id, None));
     read("message progress", &|message| {
         let content = Content::Progress { done: 1_024, total: 65_536, text: "uploading" };
@@ -292,6 +420,6 @@ fn keys_that_a_later_version_adds_are_ignored() {
     let (grown, plain) =
         (Call::parse(&bytes, &limits).unwrap(), Call::parse(&golden, &limits).unwrap());
     assert_eq!(format!("{grown:?}"), format!("{plain:?}"));
-    let chunk = b"\x85\xa1v\x02\xa2id\xc0\xa5epoch\x07\xa5chunk\x92\x00\x02\xa4data\xc4\x01\x00";
-    assert_eq!(Message::parse(chunk).unwrap().content, Content::Other);
+    let event = b"\x85\xa1v\x02\xa2id\xc0\xa5epoch\x07\xa5event\x92\x00\x02\xa4data\xc4\x01\x00";
+    assert_eq!(Message::parse(event).unwrap().content, Content::Other);
 }

@@ -1,9 +1,8 @@
 //! What goes into the session core, and what comes out.
 
-use crate::lease::LeaseToken;
+use crate::lease::{Holder, LeaseToken};
 use core::time::Duration;
 use proximity_proto::{Effect, call::CallId, fault::Executed};
-use std::sync::Arc;
 
 /// Time since the agent started, on its monotonic clock; the wire's `expires` in another unit.
 pub type Uptime = Duration;
@@ -259,7 +258,7 @@ pub enum Refusal {
     /// Somebody else has the object's lease.
     Locked {
         /// Who, as the router named him.
-        holder: Arc<str>,
+        holder: Holder,
         /// When the lease ends unless it is renewed.
         expires_in: Duration,
     },

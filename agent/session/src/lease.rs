@@ -6,7 +6,7 @@
 //! token is started, whenever it came; one that runs by then, or waits in the middle, goes on to its end.
 
 use crate::{Effect, ObjectId, Refusal, Session, Uptime, call::Call, object::Object};
-use core::time::Duration;
+use core::{fmt, time::Duration};
 use std::sync::Arc;
 
 /// The shortest lease.
@@ -17,19 +17,43 @@ pub const MAX_TTL: Duration = Duration::from_mins(5);
 /// What a holder shows: random bytes of his own choice.
 pub type LeaseToken = [u8; 16];
 
+/// Who has a lease, for others to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// What he says of himself.
+    pub name: Arc<str>,
+    /// Where he calls from; empty for this machine.
+    pub address: Arc<str>,
+}
+
+impl From<&str> for Holder {
+    fn from(name: &str) -> Self {
+        Self { name: name.into(), address: "".into() }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.address {
+            "" => f.write_str(&self.name),
+            address => write!(f, "{} ({address})", self.name),
+        }
+    }
+}
+
 /// An object's writes are for one holder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// What the holder shows.
     pub token: LeaseToken,
     /// Who it is, for others to read.
-    pub holder: Arc<str>,
+    pub holder: Holder,
     /// When it ends unless it is renewed.
     pub expires: Uptime,
 }
 
 impl Lease {
-    fn new(now: Uptime, token: LeaseToken, holder: Arc<str>, ttl: Duration) -> Self {
+    fn new(now: Uptime, token: LeaseToken, holder: Holder, ttl: Duration) -> Self {
         Self { token, holder, expires: now + ttl.clamp(MIN_TTL, MAX_TTL) }
     }
 
@@ -79,7 +103,7 @@ impl<J> Session<J> {
         now: Uptime,
         object: ObjectId,
         token: LeaseToken,
-        holder: Arc<str>,
+        holder: Holder,
         ttl: Duration,
     ) -> Result<Uptime, Refusal> {
         let entry = self.leasable(object)?;
@@ -136,7 +160,7 @@ impl<J> Session<J> {
         now: Uptime,
         object: ObjectId,
         token: LeaseToken,
-        holder: Arc<str>,
+        holder: Holder,
         ttl: Duration,
     ) -> Result<(Option<Lease>, Uptime), Refusal> {
         let entry = self.leasable(object)?;

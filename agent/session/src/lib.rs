@@ -45,7 +45,7 @@ pub use event::{
     Action, Event, HowCancelled, Job, Legacy, ObjectId, ObjectOptions, PeerId, Place, Refusal,
     Request, Uptime,
 };
-pub use lease::{Lease, LeaseToken, MAX_TTL, MIN_TTL};
+pub use lease::{Holder, Lease, LeaseToken, MAX_TTL, MIN_TTL};
 pub use proximity_proto::{Effect, call::CallId, fault::Executed};
 pub use session::Session;
 pub use stats::{Refused, Stats};

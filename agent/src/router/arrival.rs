@@ -1,6 +1,10 @@
 //! What becomes of a message: answered here, or made a call for the session.
 
-use super::{Router, words};
+use super::{
+    Router,
+    leases::{LeaseAsked, token},
+    words,
+};
 use crate::{
     job::{BUFFER, Job},
     table::Table,
@@ -10,10 +14,10 @@ use proximity_proto::{
     Effect, Fault,
     call::{Call, Codec, Op, Place, ReplyTo},
     fault::{Executed, Reason},
-    hello::{AgentLimits, Hello},
+    hello::{AgentLimits, FEATURES, Hello},
     json, reply,
 };
-use proximity_session::{CallId, Event, ObjectId, Request};
+use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request};
 use std::{fmt::Write, sync::Arc};
 
 /// Calls that one client may have waiting, as `hello` tells. One that has so many replies unread is not
@@ -24,10 +28,10 @@ const MAX_INFLIGHT: usize = 64;
 const MAX_UNREAD: usize = 1024;
 
 /// The agent's own refusal of a request, and its reason if it is one of the wire's.
-type Refused = Box<(Fault, Option<Reason>)>;
+pub(super) type Refused = Box<(Fault, Option<Reason>)>;
 
 /// What a request asks for.
-enum Asked {
+pub(super) enum Asked {
     Hello,
     /// `describe`.
     Describe(Arc<Table>),
@@ -40,7 +44,12 @@ enum Asked {
         object: ObjectId,
         effect: Effect,
         quick: bool,
+        lease: Option<LeaseToken>,
     },
+    Lease(LeaseAsked),
+    Leases,
+    /// More chunks of a large result.
+    Credit,
 }
 
 impl Router {
@@ -124,9 +133,16 @@ impl Router {
             Op::ListMethods => {
                 self.table(call.name).map(|(_, table)| Asked::ListMethods(table.clone()))
             }
+            Op::Leases => Ok(Asked::Leases),
+            Op::Credit => Ok(Asked::Credit),
             _ => {
                 let stale = call.epoch.is_some_and(|epoch| epoch != self.session.epoch());
-                self.callee(call).map_err(|refused| {
+                let asked = if call.op.is_about_a_lease() {
+                    self.lease(call, peer)
+                } else {
+                    self.callee(call)
+                };
+                asked.map_err(|refused| {
                     // What an earlier run had, a later one may not.
                     if stale { Box::new(words::stale_epoch()) } else { refused }
                 })
@@ -149,11 +165,12 @@ impl Router {
                 (method.effect, method.quick)
             }
         };
-        Ok(Asked::Call { object, effect, quick })
+        let lease = if effect == Effect::Read { None } else { token(call).map_err(own)? };
+        Ok(Asked::Call { object, effect, quick, lease })
     }
 
     /// The object called `name`, if it was opened once.
-    fn table(&self, name: &str) -> Result<(ObjectId, &Arc<Table>), Refused> {
+    pub(super) fn table(&self, name: &str) -> Result<(ObjectId, &Arc<Table>), Refused> {
         let entry = self.names.get(name).and_then(|&slot| self.entry(slot));
         let entry = entry.ok_or_else(|| {
             let known = self.names.keys().map(String::as_str);
@@ -168,14 +185,18 @@ impl Router {
 
     fn answer(&mut self, asked: Asked, id: Option<CallId>, epoch: Option<u64>, mut job: Box<Job>) {
         match asked {
-            Asked::Call { object, effect, quick } => {
+            Asked::Call { object, effect, quick, lease } => {
                 let Some(peer) = job.peer_id() else { return self.pool.give_back(job) };
                 let expires = job.expires;
                 let plain = Request::new(peer, object, effect, job);
-                let request = Request { id, epoch, expires, quick, ..plain };
+                let request = Request { id, epoch, expires, lease, quick, ..plain };
                 return self.feed(Event::Request(request));
             }
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
+            // It fits no call: no result goes out in chunks.
+            Asked::Credit => return self.pool.give_back(job),
+            Asked::Lease(asked) => self.answer_lease(&asked, epoch, &mut job),
+            Asked::Leases => job.answer(|out| reply::ToReply::to_reply(&self.leases(), out)),
             Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
             Asked::Describe(table) => job.answer(|out| reply::text(out, &table.description)),
             Asked::ListMethods(table) => {
@@ -203,7 +224,7 @@ impl Router {
             agent: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             limits: AgentLimits::new(&self.limits, MAX_INFLIGHT as u64),
-            features: Vec::new(),
+            features: FEATURES.map(str::to_owned).to_vec(),
             objects: objects.collect(),
         }
     }

@@ -48,12 +48,17 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
         Refusal::Failed => (not_open(object, away), Some(Reason::Failed)),
         Refusal::Locked { holder, expires_in } => {
             let seconds = expires_in.as_secs_f64();
-            let message = format!("object '{object}' is locked by {holder} for {seconds:.1} s");
-            (Fault::runtime_error(message), Some(Reason::Locked))
+            let message =
+                format!("object '{object}' is locked by {holder} for another {seconds:.1} s");
+            let fault = Fault::runtime_error(message)
+                .hint("reads are free; wait, or ask the holder to release it")
+                .locked(holder.to_string(), *expires_in);
+            (fault, Some(Reason::Locked))
         }
         Refusal::LeaseLost => (
-            Fault::runtime_error(format!("the lease of object '{object}' has ended")),
-            Some(Reason::Locked),
+            Fault::runtime_error(format!("the lease of object '{object}' has ended"))
+                .hint("somebody else may have had the object since; lock it anew"),
+            Some(Reason::LeaseLost),
         ),
         Refusal::TooOld => (
             Fault::runtime_error("the call's number lies before all that the agent remembers"),
@@ -63,15 +68,26 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             Fault::runtime_error(format!(
                 "{object}.{method} has run, and its result was too large to be kept"
             )),
-            None,
+            Some(Reason::ReplyNotKept),
         ),
-        Refusal::TooManyInFlight { limit } => {
-            busy(format!("the connection has {limit} calls in progress, the most there may be"))
-        }
-        Refusal::RepliesUnread { limit } => {
-            busy(format!("the connection has not read {limit} bytes of replies"))
-        }
-        Refusal::TooManyClients => busy("the agent has too many clients to remember".to_owned()),
+        Refusal::TooManyInFlight { limit } => (
+            Fault::runtime_error(format!(
+                "this connection has {limit} calls in progress, the most that it may have"
+            ))
+            .hint("wait for one of them to end"),
+            Some(Reason::TooManyInFlight),
+        ),
+        Refusal::RepliesUnread { limit } => (
+            Fault::runtime_error(format!(
+                "this connection has {limit} bytes of replies or more that it has not read"
+            ))
+            .hint("read them first"),
+            Some(Reason::RepliesUnread),
+        ),
+        Refusal::TooManyClients => (
+            Fault::runtime_error("the agent has too many clients of late to remember another"),
+            Some(Reason::TooManyClients),
+        ),
         Refusal::LegacyReadOnly => (
             Fault::new(
                 "PermissionError",
@@ -120,12 +136,26 @@ pub(super) fn no_object<'a>(name: &str, known: impl Iterator<Item = &'a str>) ->
     }
 }
 
-/// A call from where none may come unencrypted.
-pub(super) fn not_allowed(peer: &Peer) -> Fault {
-    let from = match peer.principal.address.as_str() {
+/// An attempt to take a lease from another machine.
+pub(super) fn no_theft(object: &str, peer: Option<&Peer>) -> Fault {
+    let message = format!(
+        "the lease of '{object}' can be stolen from the agent's own machine only, not from {}",
+        peer.map_or("an unknown address", address)
+    );
+    Fault::new("PermissionError", message).hint("leases() tells who has it; ask him, or wait")
+}
+
+/// Where a peer calls from, for people.
+fn address(peer: &Peer) -> &str {
+    match peer.principal.address.as_str() {
         "" => "an unknown address",
         address => address,
-    };
+    }
+}
+
+/// A call from where none may come unencrypted.
+pub(super) fn not_allowed(peer: &Peer) -> Fault {
+    let from = address(peer);
     Fault::new("PermissionError", format!("this agent takes no unencrypted calls from {from}"))
         .hint("the key 'plaintext' of its configuration names the networks that may call")
 }

@@ -364,6 +364,8 @@ pub(crate) struct With {
     pub(crate) epoch: Option<u64>,
     pub(crate) expires: Option<Duration>,
     pub(crate) progress: bool,
+    pub(crate) lease: Option<[u8; 16]>,
+    pub(crate) credit: Option<u64>,
 }
 
 impl Caller {
@@ -378,8 +380,9 @@ impl Caller {
     pub(crate) fn send(&self, op: Op, target: &str, args: &Arguments, with: &With) -> CallId {
         let id = CallId { client: self.uuid, seq: self.seq.fetch_add(1, Ordering::Relaxed) };
         let (name, proc) = target.rsplit_once('.').unwrap_or((target, ""));
-        let With { epoch, expires, progress } = *with;
-        let request = Request { op, id, epoch, expires, lease: None, progress, name, proc, args };
+        let With { epoch, expires, progress, lease, credit } = *with;
+        let lease = lease.as_ref().map(|token| &token[..]);
+        let request = Request { op, id, epoch, expires, lease, progress, credit, name, proc, args };
         let mut bytes = Vec::new();
         request.write(&mut bytes);
         self.client.send(bytes);

@@ -7,6 +7,7 @@
 mod calls;
 mod harness;
 mod health;
+mod leases;
 mod objects;
 mod peers;
 mod refusals;
