@@ -1,14 +1,7 @@
 //! Wakes the router out of its wait for messages.
 
-use rustix::{
-    event::{EventfdFlags, eventfd},
-    io::Errno,
-};
-use std::{
-    io,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
-    sync::atomic::{AtomicU8, Ordering::SeqCst},
-};
+use crate::sync::{AtomicU8, Descriptor, EventFd};
+use std::{io, sync::atomic::Ordering::SeqCst};
 
 /// The router works, and will look before it sleeps.
 const AWAKE: u8 = 0;
@@ -22,7 +15,7 @@ const RUNG: u8 = 2;
 /// Costs them a system call only if the router sleeps.
 pub struct Bell {
     state: AtomicU8,
-    fd: OwnedFd,
+    fd: EventFd,
 }
 
 impl Bell {
@@ -32,15 +25,13 @@ impl Bell {
     ///
     /// The kernel's, where it has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: AtomicU8::new(AWAKE), fd })
+        Ok(Self { state: AtomicU8::new(AWAKE), fd: EventFd::new()? })
     }
 
     /// Has the router look. What it shall find must be in place already.
     pub fn ring(&self) {
         if self.state.swap(RUNG, SeqCst) == ASLEEP {
-            // The count could only be full if the router had slept through 2^64 rings.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
+            self.fd.ring();
         }
     }
 
@@ -51,9 +42,9 @@ impl Bell {
     }
 
     /// For a transport: what to poll, unless somebody rang already and there is to be no wait.
-    pub(crate) fn fall_asleep(&self) -> Option<RawFd> {
+    pub(crate) fn fall_asleep(&self) -> Option<Descriptor> {
         let asleep = self.state.compare_exchange(AWAKE, ASLEEP, SeqCst, SeqCst).is_ok();
-        asleep.then(|| self.fd.as_raw_fd())
+        asleep.then(|| self.fd.descriptor())
     }
 
     /// For a transport, after the wait. `heard` says that the descriptor was readable.
@@ -61,11 +52,7 @@ impl Bell {
         // A ring between poll and here stays to be seen by was_rung().
         let _ = self.state.compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst);
         if heard {
-            let mut count = [0; 8];
-            match rustix::io::read(&self.fd, &mut count) {
-                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => log::error!("cannot read the eventfd: {error}"),
-            }
+            self.fd.hush();
         }
     }
 }

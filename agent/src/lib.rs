@@ -6,7 +6,7 @@
 //! run.rs    [`run`], [`Agent`]           control.rs drain, reload
 //! notify.rs                              what systemd is told
 //! router.rs one thread: messages <-> session <-> workers
-//! worker.rs a thread for each object
+//! worker.rs a thread for each object      handover.rs, bell.rs  the queues in between
 //! transport/zmq.rs, transport/memory.rs  the two ways that messages come
 //! ```
 
@@ -16,12 +16,14 @@ mod bell;
 mod clock;
 pub mod config;
 mod control;
+mod handover;
 mod job;
 mod notify;
 mod os;
 mod outbox;
 mod router;
 mod run;
+mod sync;
 mod table;
 pub mod transport;
 mod worker;

@@ -1,7 +1,7 @@
 //! One thread for each object, and what it does with a call: the same when the router runs it itself.
 
 use crate::{
-    bell::Bell, clock::Clock, config::ObjectConfig, job::Job, table::Table, transport::Peer,
+    clock::Clock, config::ObjectConfig, handover, job::Job, table::Table, transport::Peer,
 };
 use proximity_proto::{
     Context, Fault, Object, Principal,
@@ -13,11 +13,10 @@ use proximity_proto::{
 use proximity_session::Uptime;
 use std::{
     any::Any,
-    collections::VecDeque,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, Thread},
@@ -62,31 +61,11 @@ pub(crate) enum End {
 }
 
 /// The workers' way back to the router.
-pub(crate) struct Mailbox {
-    bell: Arc<Bell>,
-    reports: Mutex<VecDeque<Report>>,
-}
-
-impl Mailbox {
-    pub(crate) fn new(bell: Arc<Bell>) -> Self {
-        // Room for one report of each of many objects, so that none is made while calls run.
-        Self { bell, reports: Mutex::new(VecDeque::with_capacity(64)) }
-    }
-
-    fn post(&self, report: Report) {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push_back(report);
-        self.bell.ring();
-    }
-
-    /// The oldest report.
-    pub(crate) fn take(&self) -> Option<Report> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
-    }
-}
+pub(crate) type Mailbox = handover::Mailbox<Report>;
 
 /// The router's end of a worker.
 pub(crate) struct Worker {
-    orders: Arc<Mutex<VecDeque<Order>>>,
+    orders: Arc<handover::Orders<Order>>,
     thread: Thread,
     /// Tells the call in hand that its caller took it back.
     pub(crate) cancel: Arc<AtomicBool>,
@@ -106,7 +85,7 @@ impl Worker {
         clock: Clock,
         mailbox: Arc<Mailbox>,
     ) -> io::Result<Self> {
-        let orders = Arc::new(Mutex::new(VecDeque::with_capacity(2)));
+        let orders = Arc::new(handover::Orders::new());
         let cancel = Arc::new(AtomicBool::new(false));
         let progressed = Arc::new(AtomicU64::new(0));
         let desk = Desk {
@@ -125,8 +104,7 @@ impl Worker {
 
     /// Hands an order over.
     pub(crate) fn order(&self, order: Order) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push_back(order);
-        self.thread.unpark();
+        self.orders.give(order, &self.thread);
     }
 }
 
@@ -136,7 +114,7 @@ struct Desk {
     config: Arc<ObjectConfig>,
     clock: Clock,
     mailbox: Arc<Mailbox>,
-    orders: Arc<Mutex<VecDeque<Order>>>,
+    orders: Arc<handover::Orders<Order>>,
     cancel: Arc<AtomicBool>,
     progressed: Arc<AtomicU64>,
 }
@@ -145,14 +123,12 @@ impl Desk {
     fn work(&self) {
         let slot = self.slot;
         loop {
-            let order = self.orders.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            match order {
-                None => thread::park(),
-                Some(Order::Open(remains)) => {
+            match self.orders.next() {
+                Order::Open(remains) => {
                     self.close(remains);
                     self.mailbox.post(Report::Opened { slot, outcome: self.open() });
                 }
-                Some(Order::Run { mut object, table, mut job, deadline }) => {
+                Order::Run { mut object, table, mut job, deadline } => {
                     let surroundings = Surroundings {
                         clock: self.clock,
                         cancel: &self.cancel,
@@ -162,7 +138,7 @@ impl Desk {
                     let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
                     self.mailbox.post(Report::Ran { slot, object, job, end });
                 }
-                Some(Order::Stop(object)) => {
+                Order::Stop(object) => {
                     self.close(object);
                     self.mailbox.post(Report::Stopped { slot });
                     return;
