@@ -26,6 +26,7 @@ use proximity_proto::{
     reply,
 };
 use std::{
+    ops::Deref,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -88,8 +89,8 @@ pub fn configure(settings: &mut Settings<'_>) -> Opener {
     ));
     Box::new(move || {
         let (process, interface) = program.start()?;
-        let program = Arc::clone(&program);
-        Ok(Box::new(Python { program, process, interface, request: Vec::new() }))
+        let program = Use(Arc::clone(&program));
+        Ok(Box::new(Python { process, program, interface, request: Vec::new() }))
     })
 }
 
@@ -133,8 +134,9 @@ fn append(settings: &mut Settings<'_>, key: &'static str, value: &Toml, out: &mu
 
 /// An object that lives in a child process.
 struct Python {
-    program: Arc<Program>,
     process: Process,
+    /// Behind the process, for it is dropped in this order.
+    program: Use,
     interface: Interface,
     /// The request being sent; kept for its room.
     request: Vec<u8>,
@@ -193,6 +195,23 @@ impl Object for Python {
     }
 }
 
+/// A program that is used by an object: where that ends, nobody wants an heir.
+struct Use(Arc<Program>);
+
+impl Deref for Use {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.0
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.end_succession();
+    }
+}
+
 impl Python {
     /// Has the child do `op` with `name`, and what `arguments` appends.
     fn run(
@@ -203,18 +222,22 @@ impl Python {
         cx: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Flow, Fault> {
-        if let Some(end) = self.process.end() {
+        let time = cx.remaining().unwrap_or(self.program.timeout());
+        let until = Instant::now() + time;
+        if let Some(end) = self.process.end()
+            && !self.succeed(until)
+        {
             let message = format!("{} ended by itself: {end}", self.program.title());
             let fault = Fault::runtime_error(message).hint("it is started anew");
-            return Ok(self.lost(fault, Executed::No, Some(Reason::Failed)));
+            let lost = Lost { fault, executed: Executed::No, reason: Some(Reason::Failed) };
+            return Ok(Flow::Lost(lost));
         }
         self.request.clear();
         reply::list_head(&mut self.request, 4);
         reply::text(&mut self.request, op);
         reply::text(&mut self.request, name);
         arguments(&mut self.request);
-        let time = cx.remaining().unwrap_or(self.program.timeout());
-        match self.process.ask(&self.request, Instant::now() + time, out) {
+        match self.process.ask(&self.request, until, out) {
             Ok(Answer::Value) => Ok(Flow::Done),
             Ok(Answer::Error(fault)) => Err(fault),
             Err(Broken::Late) => {
@@ -226,19 +249,26 @@ impl Python {
                 );
                 let fault = Fault::timeout_error(message)
                     .hint("the object's process is ended and started anew");
-                Ok(self.lost(fault, Executed::Unknown, Some(Reason::Expired)))
+                Ok(self.lost(fault, Some(Reason::Expired)))
             }
             Err(Broken::Gone(why)) => {
                 let fault = self
                     .process
                     .post_mortem(&format!("{} {why} in {name}()", self.program.title()));
-                Ok(self.lost(fault.hint("it is started anew"), Executed::Unknown, None))
+                Ok(self.lost(fault.hint("it is started anew"), None))
             }
         }
     }
 
-    fn lost(&self, fault: Fault, executed: Executed, reason: Option<Reason>) -> Flow {
+    fn lost(&self, fault: Fault, reason: Option<Reason>) -> Flow {
         self.program.note_end(self.process.has_answered());
-        Flow::Lost(Lost { fault, executed, reason })
+        Flow::Lost(Lost { fault, executed: Executed::Unknown, reason })
+    }
+
+    /// Goes on with the process that took the place of the one that ended, if it has the same to offer.
+    fn succeed(&mut self, until: Instant) -> bool {
+        let heir = self.program.take_heir(until);
+        let heir = heir.filter(|(_, interface)| *interface == self.interface);
+        heir.map(|(process, _)| self.process = process).is_some()
     }
 }

@@ -18,7 +18,7 @@ use std::{
         unix::{net::UnixStream, process::CommandExt},
     },
     process::{Child, Command, ExitStatus},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -53,7 +53,6 @@ pub(super) struct Process {
     /// Where what it prints comes from.
     printed: UnixStream,
     keeper: Option<JoinHandle<()>>,
-    has_answered: bool,
     /// It does not do what it is asked.
     is_stuck: bool,
 }
@@ -75,41 +74,57 @@ pub(super) enum Broken {
 }
 
 impl Process {
-    /// Starts `interpreter`. What the process prints is logged as the object's.
+    /// Starts `interpreter`. What the process prints is logged as the object's. `on_end` is told once it has ended
+    /// although nothing was asked of it; see [`Process::rest`].
     ///
     /// # Errors
     ///
     /// The system's: there is no such program, or no room for it.
-    pub(super) fn spawn(interpreter: &str, object: &str, class: &str) -> io::Result<Self> {
+    pub(super) fn spawn(
+        interpreter: &str,
+        object: &str,
+        class: &str,
+        on_end: impl Fn(bool) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         // A socket, not a pipe: reading from it can be ended although somebody could still write.
         let (printed, prints) = UnixStream::pair()?;
         let reader = printed.try_clone()?;
-        let child = Command::new(interpreter)
+        let mut command = Command::new(interpreter);
+        command
             // The names are for whoever looks at the list of processes.
             .args(["-c", STARTER, object, class])
             .stdin(OwnedFd::from(theirs))
             .stdout(OwnedFd::from(prints.try_clone()?))
             .stderr(OwnedFd::from(prints))
             // So that what it starts can be ended with it, and a terminal's Ctrl-C is not for it.
-            .process_group(0)
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        let watch = Arc::new(Watch { pid, state: Mutex::default(), changed: Condvar::new() });
-        let keeper = thread::Builder::new().name(format!("keeper {object}")).spawn({
-            let (watch, object) = (Arc::clone(&watch), object.to_owned());
-            move || watch.keep(child, reader, &object)
-        });
-        let keeper = keeper.inspect_err(|_| {
-            // Nobody is left to reap it; it goes to init with the agent.
-            let _ = kill_process_group(pid, Signal::KILL);
+            .process_group(0);
+        let (started, start) = mpsc::sync_channel(1);
+        let object = object.to_owned();
+        let name = format!("keeper {object}");
+        let keeper = thread::Builder::new().name(name).spawn(move || {
+            // Here, for the system ends the process with the thread that it was started by.
+            let child = command.spawn();
+            // The other ends of its sockets are its own now.
+            drop(command);
+            match child {
+                Ok(child) => {
+                    let watch = Arc::new(Watch::new(&child, on_end));
+                    let _ = started.send(Ok(Arc::clone(&watch)));
+                    watch.keep(child, reader, &object);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
         })?;
+        // The thread tells, whatever comes of it.
+        let watch = start.recv().map_err(|_| io::Error::from(ErrorKind::BrokenPipe))??;
         Ok(Self {
             link: BufReader::new(Link { stream: ours, until: Instant::now() }),
             watch,
             printed,
             keeper: Some(keeper),
-            has_answered: false,
             is_stuck: false,
         })
     }
@@ -142,10 +157,21 @@ impl Process {
         until: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Answer, Broken> {
-        self.watch.lock().lines.clear();
+        {
+            let mut state = self.watch.lock();
+            state.wanted = Wanted::Answer;
+            state.lines.clear();
+        }
         let answer = self.exchange(request, until, out)?;
-        self.has_answered = true;
+        self.watch.lock().has_answered = true;
+        self.rest();
         Ok(answer)
+    }
+
+    /// Nothing is asked of the process for now: should it end, or have ended, that is told.
+    pub(super) fn rest(&self) {
+        self.watch.lock().wanted = Wanted::Presence;
+        self.watch.tell_end();
     }
 
     fn exchange(
@@ -197,12 +223,19 @@ impl Process {
 
     /// How the process ended, if it has.
     pub(super) fn end(&self) -> Option<ExitStatus> {
+        let state = self.watch.lock();
+        if !state.has_ended {
+            return None;
+        }
+        drop(state);
+        // It is just being reaped, if that has not been done.
+        self.watch.wait(GRACE);
         self.watch.lock().status
     }
 
     /// Whether it has answered a call.
     pub(super) fn has_answered(&self) -> bool {
-        self.has_answered
+        self.watch.lock().has_answered
     }
 
     /// Has it ended without being asked, once it is dropped.
@@ -229,7 +262,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.watch.lock().is_ending = true;
+        self.watch.lock().wanted = Wanted::End;
         let mut has_ended = false;
         if !self.is_stuck {
             // It reads the end of its requests, and ends by itself.
@@ -316,19 +349,45 @@ struct Watch {
     pid: Pid,
     state: Mutex<State>,
     changed: Condvar,
+    /// What to do once the process has ended although nothing was asked of it; it gets whether a call was answered.
+    on_end: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+/// What a process is to do.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Wanted {
+    /// To answer.
+    #[default]
+    Answer,
+    /// To be there.
+    Presence,
+    /// To end.
+    End,
 }
 
 #[derive(Default)]
 struct State {
-    /// How the process ended. Its number may belong to another from then on.
+    /// It has ended.
+    has_ended: bool,
+    /// How, once that is known. Its number may belong to another from then on.
     status: Option<ExitStatus>,
-    /// It is to end.
-    is_ending: bool,
+    wanted: Wanted,
+    /// It has answered a call.
+    has_answered: bool,
     /// What it printed last, since the call in hand came.
     lines: VecDeque<String>,
 }
 
 impl Watch {
+    fn new(child: &Child, on_end: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self {
+            pid: Pid::from_child(child),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            on_end: Box::new(on_end),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -339,6 +398,17 @@ impl Watch {
         if state.status.is_none() {
             // It may be gone already, which is what is wanted.
             let _ = kill_process_group(self.pid, signal);
+        }
+    }
+
+    /// Tells of the end of the process, if it has come in idleness.
+    fn tell_end(&self) {
+        let mut state = self.lock();
+        if state.wanted == Wanted::Presence && state.has_ended {
+            state.wanted = Wanted::Answer;
+            let has_answered = state.has_answered;
+            drop(state);
+            (self.on_end)(has_answered);
         }
     }
 
@@ -368,11 +438,14 @@ impl Watch {
         // Waits, but leaves the process its number, so that what it has started can be ended too.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(Errno::INTR) = waitid(WaitId::Pid(self.pid), options) {}
+        self.lock().has_ended = true;
+        // Before others see it: then whoever does finds what is done about it.
+        self.tell_end();
         let mut state = self.lock();
         let _ = kill_process_group(self.pid, Signal::KILL);
         match child.wait() {
             Ok(status) => {
-                if !state.is_ending {
+                if state.wanted != Wanted::End {
                     log::warn!("the process of object '{object}' ended: {status}");
                 }
                 state.status = Some(status);

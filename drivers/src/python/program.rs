@@ -1,4 +1,6 @@
 //! How an object's process is started, and how soon again.
+//!
+//! One that ends while nobody calls it gets an heir at once, which waits for the next call.
 
 use super::{
     interface,
@@ -6,7 +8,8 @@ use super::{
 };
 use proximity_proto::{Fault, Interface};
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +26,17 @@ pub(super) struct Program {
     birth: Vec<u8>,
     timeout: Duration,
     record: Mutex<Record>,
+    succession: Mutex<Succession>,
+    changed: Condvar,
+}
+
+/// What takes the place of a process that ended while nobody called it.
+#[derive(Default)]
+struct Succession {
+    /// Counts the times that an heir was wanted, or was not any more.
+    number: u64,
+    is_coming: bool,
+    heir: Option<(Process, Interface)>,
 }
 
 /// How the object's processes have ended lately.
@@ -42,7 +56,16 @@ impl Program {
         timeout: Duration,
     ) -> Self {
         let [object, class, interpreter] = [object, class, interpreter].map(str::to_owned);
-        Self { object, class, interpreter, birth, timeout, record: Mutex::default() }
+        Self {
+            object,
+            class,
+            interpreter,
+            birth,
+            timeout,
+            record: Mutex::default(),
+            succession: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// The object's name.
@@ -66,11 +89,11 @@ impl Program {
     ///
     /// `RuntimeError` where processes have crashed too often lately, or this one cannot be started;
     /// `TimeoutError`; whatever the class raised as it was made.
-    pub(super) fn start(&self) -> Result<(Process, Interface), Fault> {
+    pub(super) fn start(self: &Arc<Self>) -> Result<(Process, Interface), Fault> {
         self.may_start()?;
         let (title, class) = (self.title(), &self.class);
-        let mut process =
-            Process::spawn(&self.interpreter, &self.object, class).map_err(|error| {
+        let mut process = Process::spawn(&self.interpreter, &self.object, class, self.on_end())
+            .map_err(|error| {
                 Fault::runtime_error(format!("cannot run '{}': {error}", self.interpreter))
                     .hint("the key 'interpreter' of the object's table names another Python")
             })?;
@@ -96,7 +119,92 @@ impl Program {
         let interface = interface::read(&told).ok_or_else(|| {
             Fault::runtime_error(format!("{title} does not tell what {class} has"))
         })?;
+        process.rest();
         Ok((process, interface))
+    }
+
+    /// What is done when a process ends while nobody calls it.
+    fn on_end(self: &Arc<Self>) -> impl Fn(bool) + Send + Sync + 'static {
+        let program = Arc::downgrade(self);
+        move |had_answered| {
+            if let Some(program) = program.upgrade() {
+                program.note_end(had_answered);
+                program.replace();
+            }
+        }
+    }
+
+    /// Starts an heir, in a thread of its own: that may take long.
+    fn replace(self: Arc<Self>) {
+        let mut succession = self.succession();
+        succession.number += 1;
+        succession.is_coming = true;
+        let number = succession.number;
+        drop(succession);
+        let name = format!("restart {}", self.object);
+        let program = Arc::clone(&self);
+        let started = thread::Builder::new().name(name).spawn(move || {
+            let heir = program.heir(number);
+            program.succeed(number, heir);
+        });
+        if let Err(error) = started {
+            log::error!("object '{}' gets no thread to be started anew: {error}", self.object);
+            self.succeed(number, None);
+        }
+    }
+
+    /// Makes an heir, as soon as that may be.
+    fn heir(self: &Arc<Self>, number: u64) -> Option<(Process, Interface)> {
+        let pause = self.pause_left().unwrap_or_default();
+        let waited =
+            self.changed.wait_timeout_while(self.succession(), pause, |s| s.number == number);
+        drop(waited);
+        match self.start() {
+            Ok(heir) => Some(heir),
+            Err(fault) => {
+                log::warn!("object '{}' cannot be started anew: {fault}", self.object);
+                None
+            }
+        }
+    }
+
+    /// Puts an heir where it is found, if it is still wanted.
+    fn succeed(&self, number: u64, heir: Option<(Process, Interface)>) {
+        let mut succession = self.succession();
+        let mut unwanted = heir;
+        if succession.number == number {
+            succession.is_coming = false;
+            std::mem::swap(&mut succession.heir, &mut unwanted);
+            self.changed.notify_all();
+            if succession.heir.is_some() {
+                log::info!("object '{}' is started anew", self.object);
+            }
+        }
+        // A process may take its time to end.
+        drop(succession);
+        drop(unwanted);
+    }
+
+    /// The process that took the place of one that ended; waits for one that is coming.
+    pub(super) fn take_heir(&self, until: Instant) -> Option<(Process, Interface)> {
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.changed.wait_timeout_while(self.succession(), left, |s| s.is_coming);
+        waited.unwrap_or_else(PoisonError::into_inner).0.heir.take()
+    }
+
+    /// Wants no heir any more.
+    pub(super) fn end_succession(&self) {
+        let mut succession = self.succession();
+        succession.number += 1;
+        succession.is_coming = false;
+        let heir = succession.heir.take();
+        self.changed.notify_all();
+        drop(succession);
+        drop(heir);
+    }
+
+    fn succession(&self) -> MutexGuard<'_, Succession> {
+        self.succession.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a process ended which was not to.
@@ -106,17 +214,19 @@ impl Program {
         record.not_before = pause(record.fruitless).map(|pause| Instant::now() + pause);
     }
 
-    fn may_start(&self) -> Result<(), Fault> {
+    /// For how long no process is to be started yet.
+    fn pause_left(&self) -> Option<Duration> {
         let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = record.not_before.map(|time| time.saturating_duration_since(Instant::now()));
-        match left {
-            Some(left) if !left.is_zero() => Err(Fault::runtime_error(format!(
-                "its process ended {} times without having answered a call",
-                record.fruitless
-            ))
-            .hint(format!("it is started anew in {:.1} s", left.as_secs_f64()))),
-            _ => Ok(()),
-        }
+        let left = record.not_before?.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn may_start(&self) -> Result<(), Fault> {
+        let Some(left) = self.pause_left() else { return Ok(()) };
+        let fruitless = self.record.lock().unwrap_or_else(PoisonError::into_inner).fruitless;
+        let message = format!("its process ended {fruitless} times without having answered a call");
+        let hint = format!("it is started anew in {:.1} s", left.as_secs_f64());
+        Err(Fault::runtime_error(message).hint(hint))
     }
 }
 

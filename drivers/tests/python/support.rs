@@ -58,7 +58,7 @@ pub(crate) struct Opened {
     pub(crate) opener: Opener,
     /// What a call has for its time; an old client's has nothing.
     pub(crate) time: Option<Duration>,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Opened {
@@ -72,7 +72,12 @@ impl Opened {
         let opener = opener(name, table, &scratch);
         let object = opener().unwrap();
         let interface = object.interface();
-        Self { object, interface, opener, time: None, _scratch: scratch }
+        Self { object, interface, opener, time: None, scratch }
+    }
+
+    /// Puts something else in place of the object's module, for processes that are started from now on.
+    pub(crate) fn spoil(&self, text: &str) {
+        fs::write(self.scratch.0.join("lab.py"), text).unwrap();
     }
 
     /// Opens it anew, as the agent does after it was lost.
@@ -209,6 +214,25 @@ pub(crate) fn lives(pid: u64) -> bool {
 /// Whether a process is there, if only as a zombie.
 pub(crate) fn exists(pid: u64) -> bool {
     Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// The processes of an object of that name.
+pub(crate) fn processes_of(object: &str) -> Vec<u64> {
+    let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.unwrap();
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let command = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        // INTERPRETER -c TEXT OBJECT CLASS, started by this test program.
+        let words: Vec<&str> = command.split('\0').collect();
+        (words.get(1) == Some(&"-c") && words.get(3) == Some(&object)).then_some(pid)
+    });
+    pids.filter(|&pid| lives(pid)).collect()
+}
+
+/// Kills a process.
+pub(crate) fn kill(pid: u64) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Waits until something is so.
