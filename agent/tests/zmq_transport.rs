@@ -267,3 +267,25 @@ fn the_last_replies_leave_before_the_agent_ends() {
     agent.stop().unwrap();
     assert_eq!(client.recv_bytes(0).expect("a reply in time"), [0xc0]);
 }
+
+/// A program that a driver starts would else hold the agent's ports, and its clients' connections, when the agent
+/// is gone.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_descriptor_is_left_to_programs_that_a_driver_starts() {
+    let inherited = || {
+        let child =
+            std::process::Command::new("ls").args(["-l", "/proc/self/fd"]).output().unwrap();
+        let lines = String::from_utf8(child.stdout).unwrap();
+        let kinds = ["socket:", "eventfd", "eventpoll"];
+        let named = |line: &&str| kinds.iter().any(|kind| line.contains(kind));
+        lines.lines().filter(named).map(str::to_owned).collect::<Vec<_>>()
+    };
+    // Whoever runs the tests may have left something open.
+    let before = inherited();
+    let agent = agent();
+    let client = connect(zmq::REQ, agent.address());
+    assert_eq!(ask(&client, "peek"), [7]);
+    let after = inherited();
+    assert_eq!(after.len(), before.len(), "{after:#?}");
+}

@@ -51,12 +51,10 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
             for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
                 let (mut pairs, mut pieces) = (Vec::new(), Vec::new());
                 for _ in 0..ROUNDS {
-                    let read = || rate(subject, || board.read(subject, &pattern));
-                    let direct = cores.as_client(client, read)??;
-                    let ours = || through_agent(subject, &agent, &pattern);
-                    pairs.push((direct, cores.as_client(client, ours)??));
-                    let piecewise = || rate(subject, || board.read_in_pieces(subject, &pattern));
-                    pieces.push(cores.as_client(client, piecewise)??);
+                    let round = || by_turns(subject, &mut board, &agent, &pattern);
+                    let [direct, ours, piecewise] = cores.as_client(client, round)??;
+                    pairs.push((direct, ours));
+                    pieces.push(piecewise);
                 }
                 let what = format!("{} read, {name}{stalls}", subject.what);
                 report.compare(
@@ -74,25 +72,35 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-fn through_agent(subject: &Subject, agent: &Server, expected: &[u8]) -> Result<f64, Failure> {
+/// Reads from the board, through the agent, and from the board in pieces, by turns. Returns the megabytes a second
+/// of the median read of each.
+fn by_turns(
+    subject: &Subject,
+    board: &mut Board,
+    agent: &Server,
+    expected: &[u8],
+) -> Result<[f64; 3], Failure> {
     let mut args = Arguments::default();
     args.push(subject.register);
     args.push(&subject.bytes);
     let mut question = Question::new(Op::Call, "srbs", "read", args);
     let mut line = Line::connect(&zmq::Context::new(), &agent.address)?;
-    rate(subject, || same(line.value(&mut question)?.as_bytes().unwrap_or_default(), expected))
-}
-
-/// Returns the megabytes a second of the median read.
-fn rate(subject: &Subject, mut read: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
-    read()?;
-    let mut times = Vec::with_capacity(subject.reads);
-    for _ in 0..subject.reads {
-        let begun = Instant::now();
-        read()?;
-        times.push(begun.elapsed().as_secs_f64());
+    let mut times = [const { Vec::new() }; 3];
+    for turn in 0..=subject.reads {
+        for (way, times) in times.iter_mut().enumerate() {
+            let begun = Instant::now();
+            match way {
+                0 => board.read(subject, expected)?,
+                1 => same(line.value(&mut question)?.as_bytes().unwrap_or_default(), expected)?,
+                _ => board.read_in_pieces(subject, expected)?,
+            }
+            // The first turn is not counted: buffers grow.
+            if turn > 0 {
+                times.push(begun.elapsed().as_secs_f64());
+            }
+        }
     }
-    Ok(f64::from(subject.bytes) / 1e6 / median(&mut times))
+    Ok(times.map(|mut times| f64::from(subject.bytes) / 1e6 / median(&mut times)))
 }
 
 fn same(read: &[u8], expected: &[u8]) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! How fast an argument is escaped and unescaped, beside copying its bytes.
 
-use crate::ROUNDS;
 use crate::report::{Gate, Report, median};
+use crate::{Failure, ROUNDS};
 use proximity_proto::katcp::{escape, unescape_in_place};
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,7 +14,8 @@ const TIMES: usize = 500;
 const LEAST: f64 = 0.8;
 
 /// Measures both ways for what memories hold: nothing yet or little, counters, noise.
-pub(crate) fn measure(report: &mut Report) {
+#[allow(clippy::unnecessary_wraps, reason = "it is one part of several")]
+pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let noise = |n: u32| n.wrapping_mul(0x9e37_79b1);
     let data = |word: &dyn Fn(u32) -> u32| -> Vec<u8> {
         (0..BYTES / 4).flat_map(|n| word(n).to_be_bytes()).collect()
@@ -50,6 +51,7 @@ pub(crate) fn measure(report: &mut Report) {
             }
         }
     }
+    Ok(())
 }
 
 /// Returns the gigabytes of unescaped data a second at which `work` does what `prepare` has prepared.

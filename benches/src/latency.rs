@@ -7,9 +7,12 @@ use crate::servers::{Config, Server};
 use crate::{Failure, ROUNDS};
 use std::time::Instant;
 
-/// Calls in a measurement, and those before it that are not counted.
-const CALLS: usize = 8_000;
-const WARM_UP: usize = 1_000;
+/// Calls in a measurement: turns of so many, the floor's and ours by turns, so that whatever else the machine
+/// does meanwhile falls on both alike.
+const TURNS: usize = 40;
+const CALLS: usize = 200;
+/// The first calls of a turn are not counted: caches still hold what the other needed.
+const WARM_UP: usize = 20;
 
 /// A kind of call, and the most it may cost as a multiple of libzmq's REQ/REP.
 struct Subject {
@@ -38,11 +41,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         let mut pairs = [const { Vec::new() }; SUBJECTS.len()];
         for _ in 0..ROUNDS {
             for (question, pairs) in questions.iter().zip(&mut pairs) {
-                let under =
-                    cores.as_client(client, || p50(&floor.address, question, Answer::Any))??;
-                let ours =
-                    cores.as_client(client, || p50(&agent.address, question, Answer::Value))??;
-                pairs.push((under, ours));
+                let pair = || by_turns(&floor.address, &agent.address, question);
+                pairs.push(cores.as_client(client, pair)??);
             }
         }
         for (subject, pairs) in SUBJECTS.iter().zip(&pairs) {
@@ -54,32 +54,53 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What must come back.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Any,
-    Value,
+/// Returns the median times of a call to `floor` and to `agent`, in microseconds.
+fn by_turns(floor: &str, agent: &str, question: &Question) -> Result<(f64, f64), Failure> {
+    let context = zmq::Context::new();
+    let mut under = Caller::connect(&context, floor, question)?;
+    let mut ours = Caller::connect(&context, agent, question)?;
+    // Later replies are told by their length alone; this one says that it is that of a value.
+    ours.line.value(&mut ours.question)?;
+    for _ in 0..TURNS {
+        under.call()?;
+        ours.call()?;
+    }
+    Ok((median(&mut under.times), median(&mut ours.times)))
 }
 
-/// Returns the median time of a call to `address`, in microseconds.
-fn p50(address: &str, question: &Question, answer: Answer) -> Result<f64, Failure> {
-    let mut question = question.by_another();
-    let mut line = Line::connect(&zmq::Context::new(), address)?;
-    if answer == Answer::Value {
-        line.value(&mut question)?;
+/// A client of one server, and how long its calls took.
+struct Caller {
+    line: Line,
+    question: Question,
+    expected: usize,
+    times: Vec<f64>,
+}
+
+impl Caller {
+    fn connect(
+        context: &zmq::Context,
+        address: &str,
+        question: &Question,
+    ) -> Result<Self, Failure> {
+        let mut question = question.by_another();
+        let mut line = Line::connect(context, address)?;
+        let expected = line.ask(&mut question)?.len();
+        Ok(Self { line, question, expected, times: Vec::with_capacity(TURNS * CALLS) })
     }
-    let expected = line.ask(&mut question)?.len();
-    let mut times = Vec::with_capacity(CALLS);
-    for number in 0..WARM_UP + CALLS {
-        let begun = Instant::now();
-        let reply = line.ask(&mut question)?;
-        if number >= WARM_UP {
-            times.push(begun.elapsed().as_secs_f64() * 1e6);
+
+    /// Calls for one turn.
+    fn call(&mut self) -> Result<(), Failure> {
+        for number in 0..WARM_UP + CALLS {
+            let begun = Instant::now();
+            let reply = self.line.ask(&mut self.question)?;
+            if number >= WARM_UP {
+                self.times.push(begun.elapsed().as_secs_f64() * 1e6);
+            }
+            if reply.len() != self.expected {
+                let (len, expected) = (reply.len(), self.expected);
+                return Err(format!("a reply of {len} bytes after one of {expected}").into());
+            }
         }
-        // An error would have another length.
-        if reply.len() != expected {
-            return Err(format!("a reply of {} bytes after one of {expected}", reply.len()).into());
-        }
+        Ok(())
     }
-    Ok(median(&mut times))
 }

@@ -1,5 +1,7 @@
 //! The table, and whether the gates hold.
 
+use serde_json::{Value, json};
+
 /// What a ratio must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Gate {
@@ -69,6 +71,25 @@ impl Report {
         })
     }
 
+    /// The same as [`print`](Self::print) tells, for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let rows = self.rows.iter().map(|row| match row {
+            Row::Compared { what, unit, floor_name, floor, ours, ratio, gate } => {
+                let (side, limit) = match gate {
+                    Gate::AtMost(most) => ("at_most", most),
+                    Gate::AtLeast(least) => ("at_least", least),
+                };
+                json!({
+                    "what": what, "unit": unit, "ours": ours,
+                    "floor": floor, "floor_name": floor_name,
+                    "ratio": ratio, "gate": { side: limit }, "ok": gate.holds(*ratio),
+                })
+            }
+            Row::Alone { what, unit, ours } => json!({ "what": what, "unit": unit, "ours": ours }),
+        });
+        Value::Array(rows.collect())
+    }
+
     /// Prints the table.
     pub(crate) fn print(&self) {
         println!(
@@ -113,6 +134,19 @@ mod tests {
         assert!(report.gates_hold(), "{report:?}");
         report.compare("calls".to_owned(), "us", "floor", &pairs, Gate::AtMost(1.09));
         assert!(!report.gates_hold(), "{report:?}");
+    }
+
+    #[test]
+    fn a_program_gets_the_same_figures() {
+        let mut report = Report::default();
+        report.compare("calls".to_owned(), "us", "floor", &[(10.0, 12.0)], Gate::AtMost(1.1));
+        report.note("size".to_owned(), "kB", 3.0);
+        let told = json!([
+            { "what": "calls", "unit": "us", "ours": 12.0, "floor": 10.0, "floor_name": "floor",
+              "ratio": 1.2, "gate": { "at_most": 1.1 }, "ok": false },
+            { "what": "size", "unit": "kB", "ours": 3.0 },
+        ]);
+        assert_eq!(report.to_json(), told);
     }
 
     #[test]

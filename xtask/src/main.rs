@@ -22,7 +22,7 @@ commands:
   test            everything CI runs: lint, then every test, Rust and Python
   lint            format, clippy, docs, floors; builds no test
   demo [--once]   a mock board, an agent and a client at work on this machine
-  bench [--check] the benchmarks, each beside its floor in the same run
+  bench           the benchmarks, each beside its floor in the same run
 
 `cargo xtask COMMAND --help` says more.";
 
@@ -47,10 +47,12 @@ with the proximity command. Then says how to connect from another terminal, and 
 Ctrl-C. With --once it ends after the walk: status 0 if every step gave the right value, else 1.";
 
 const BENCH: &str = "\
-usage: cargo xtask bench [--check]
+usage: cargo xtask bench [--check] [--json] [--only PART,PART...]
 
 Builds the release binaries and runs the benchmarks: pinned, interleaved, the median of five,
-each beside a floor measured in the same run. With --check it exits 1 if a gate fails.";
+each beside a floor measured in the same run. With --check it exits 1 if a gate fails. With --json
+the figures are printed as JSON. With --only, some parts alone are measured: latency, clients, codec,
+registers, bulk, boards, footprint.";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -60,12 +62,11 @@ fn main() -> ExitCode {
         ["lint"] => suite::lint(),
         ["demo"] => demo::run(demo::After::Stay),
         ["demo", "--once"] => demo::run(demo::After::End),
-        ["bench"] => bench::run(&[]),
-        ["bench", "--check"] => bench::run(&["--check"]),
         ["test", "--help" | "-h"] => help(TEST),
         ["lint", "--help" | "-h"] => help(LINT),
         ["demo", "--help" | "-h"] => help(DEMO),
         ["bench", "--help" | "-h"] => help(BENCH),
+        ["bench", ref options @ ..] => bench::run(options),
         [] | ["--help" | "-h" | "help"] => help(USAGE),
         _ => {
             eprintln!("xtask: cannot make sense of '{}'\n\n{USAGE}", args.join(" "));

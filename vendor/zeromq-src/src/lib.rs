@@ -5,10 +5,46 @@
 //!
 //! libsodium comes out of libsodium-sys-stable's package, built for the machine that builds. When building for
 //! another one set `SODIUM_LIB_DIR` and, unless the compiler finds `sodium.h` by itself, `SODIUM_INCLUDE_DIR`.
+//!
+//! zeromq-src leaves out most of what libzmq's own configuration finds out about Linux. That costs more than
+//! speed: sockets would be open in child processes, and keepalive would be set in vain. [`LINUX`] gives it back.
 #![forbid(unsafe_code)]
 
 pub use real::LibLocation;
-use std::env;
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+/// What CMake finds out on every Linux since 2.6.32, with glibc or musl.
+///
+/// Without `HAVE_FORK`, that costs a system call for each wake: a child process that goes on with the parent's
+/// sockets is not served.
+const LINUX: &str = "\
+#define ZMQ_HAVE_EVENTFD
+#define ZMQ_HAVE_EVENTFD_CLOEXEC
+#define ZMQ_IOTHREAD_POLLER_USE_EPOLL_CLOEXEC
+#define ZMQ_HAVE_SOCK_CLOEXEC
+#define ZMQ_HAVE_O_CLOEXEC
+#define HAVE_ACCEPT4
+#define ZMQ_HAVE_SO_PEERCRED
+#define ZMQ_HAVE_SO_KEEPALIVE
+#define ZMQ_HAVE_TCP_KEEPCNT
+#define ZMQ_HAVE_TCP_KEEPIDLE
+#define ZMQ_HAVE_TCP_KEEPINTVL
+#define ZMQ_HAVE_SO_PRIORITY
+#define ZMQ_HAVE_SO_BINDTODEVICE
+#define ZMQ_HAVE_BUSY_POLL
+#define ZMQ_HAVE_IFADDRS
+#define HAVE_IF_NAMETOINDEX
+#define HAVE_MKDTEMP
+#define HAVE_CLOCK_GETTIME
+#define HAVE_POSIX_MEMALIGN 1
+#define ZMQ_CACHELINE_SIZE 64
+#define ZMQ_HAVE_NOEXCEPT
+#define ZMQ_HAVE_PTHREAD_SETNAME_2
+#define ZMQ_HAVE_PTHREAD_SET_AFFINITY
+";
 
 /// The part of zeromq-src 0.2 that zmq-sys calls.
 #[derive(Default)]
@@ -37,8 +73,25 @@ impl Build {
         };
         let lib = find("SODIUM_LIB_DIR", option_env!("DEP_SODIUM_LIB"))
             .expect("libsodium-sys-stable named no library; set SODIUM_LIB_DIR");
-        let include = find("SODIUM_INCLUDE_DIR", option_env!("DEP_SODIUM_INCLUDE"))
-            .unwrap_or_else(|| "/usr/include".to_owned());
+        let include = find("SODIUM_INCLUDE_DIR", option_env!("DEP_SODIUM_INCLUDE"));
+        let include = configured(include).expect("cannot write libzmq's configuration");
         real::Build::new().with_libsodium(Some(LibLocation::new(lib, include))).build();
     }
+}
+
+/// Returns a directory that leads to libsodium's headers, in `sodium` or where the compiler finds them, and in
+/// which libzmq finds its configuration before the empty one that zeromq-src writes.
+fn configured(sodium: Option<String>) -> io::Result<PathBuf> {
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
+        return Ok(sodium.unwrap_or_else(|| "/usr/include".to_owned()).into());
+    }
+    let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
+    let include = Path::new(&out).join("configured");
+    fs::create_dir_all(&include)?;
+    fs::write(include.join("platform.hpp"), LINUX)?;
+    let header = sodium.map_or("#include_next <sodium.h>\n".to_owned(), |directory| {
+        format!("#include \"{directory}/sodium.h\"\n")
+    });
+    fs::write(include.join("sodium.h"), header)?;
+    Ok(include)
 }
