@@ -241,7 +241,21 @@ impl TestAgent {
     ///
     /// If it does not come up.
     pub fn start_as(program: &Path) -> Self {
-        let mut process = Process::start(Command::new(program).arg("tcp://127.0.0.1:0"));
+        Self::launch(program, "tcp://127.0.0.1:0")
+    }
+
+    /// Kills it and starts it again on the same port.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        self.process.kill();
+        *self = Self::launch(&program("test-agent"), &self.endpoint);
+    }
+
+    fn launch(program: &Path, address: &str) -> Self {
+        let mut process = Process::start(Command::new(program).arg(address));
         let endpoint = process.line("listening ");
         process.line("ready");
         Self { process, endpoint }

@@ -8,6 +8,7 @@
     reason = "a failing test panics"
 )]
 
+use proximity_client::Client;
 use proximity_tests::{
     PATIENCE,
     process::{Agent, Process, TestAgent, program, scratch},
@@ -86,6 +87,8 @@ fn the_help_teaches() {
         &["get", "--help"],
         &["set", "--help"],
         &["shell", "--help"],
+        &["leases", "--help"],
+        &["steal", "--help"],
         &["gateware", "--help"],
     ] {
         let output = Command::new(program("proximity")).args(args).output().expect("it starts");
@@ -307,6 +310,74 @@ fn ctrl_c_takes_a_waiting_call_back() {
     assert!(matches!(interrupt(holding), Some(0 | 130) | None));
     // Nothing holds the object any more.
     assert_eq!(printed(&agent.endpoint, &["call", "sleeper.sleep", "0"]), "0.0\n");
+}
+
+#[test]
+fn an_object_can_be_locked_and_taken() {
+    let agent = Agent::start(OBJECTS);
+    let endpoint = &agent.endpoint;
+    assert_eq!(printed(endpoint, &["leases"]), "");
+    assert_eq!(printed(endpoint, &["--json", "leases"]), "[]\n");
+    let client = Client::new(endpoint).expect("an address").with_holder("ana@laptop");
+    let held = client.object("counter").lock(Duration::from_mins(1)).expect("free");
+
+    let mine = ["call", "counter.add", "1"];
+    let locked = ["--json", "set", "counter.value", "1", "--lock"];
+    for args in [&mine[..], &["call", "--lock", "counter.add", "1"], &locked] {
+        let (out, err, status) = run(endpoint, args);
+        assert_eq!((out.as_str(), status), ("", 3), "{err}");
+        assert!(err.contains("object 'counter' is locked by ana@laptop"), "{err}");
+    }
+    let (_, err, _) = run(endpoint, &locked);
+    let error: serde_json::Value = serde_json::from_str(&err).expect("JSON");
+    let error = &error["error"];
+    assert_eq!(
+        (error["reason"].as_str(), error["executed"].as_str()),
+        (Some("Locked"), Some("no"))
+    );
+    assert!(error["holder"].as_str().expect("a holder").starts_with("ana@laptop"), "{err}");
+    assert!(error["expires_in"].as_f64().expect("seconds") <= 60.0, "{err}");
+    // Reads are free.
+    assert_eq!(printed(endpoint, &["get", "counter.value"]), "0\n");
+    let listed = printed(endpoint, &["leases"]);
+    assert!(listed.starts_with("counter  ana@laptop"), "{listed}");
+    assert!(listed.contains(", for another "), "{listed}");
+
+    let told = printed(endpoint, &["steal", "counter"]);
+    assert!(told.starts_with("counter was locked by ana@laptop"), "{told}");
+    assert!(told.ends_with("; it is free now\n"), "{told}");
+    assert_eq!(
+        printed(endpoint, &["steal", "counter"]),
+        "counter was not locked; it is free now\n"
+    );
+    assert!(held.call("add", (1,)).expect_err("it is lost").is_lease_lost());
+    assert_eq!(printed(endpoint, &["call", "counter.add", "1", "--lock"]), "1\n");
+    assert_eq!(printed(endpoint, &["leases"]), "", "it is released at the end");
+}
+
+#[test]
+fn a_shell_holds_what_it_locks() {
+    let agent = Agent::start(OBJECTS);
+    let script = "counter.add 2\nrelease counter\nlock foo\nfoo.add_two 2 3\nrelease foo\n\
+                  steal counter\ncounter.value = 7\ncounter.value\nleases\nrelease foo\n";
+    let mut child = proximity(&agent.endpoint)
+        .args(["shell", "--lock", "counter"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
+    let (out, err, status) = said(&child.wait_with_output().expect("it ends"));
+    let lines: Vec<&str> = out.lines().collect();
+    let stolen = "counter was not locked; it is locked by this shell now";
+    assert_eq!(lines[..4], ["2", "5", stolen, "7"], "{out}{err}");
+    assert!(lines[4].starts_with("counter  ") && lines.len() == 5, "{out}");
+    assert_eq!(
+        (err.as_str(), status),
+        ("error: 'foo' is not locked here\nhint: `lock OBJECT` does that\n", 2)
+    );
+    assert_eq!(printed(&agent.endpoint, &["leases"]), "", "it is released at the end");
 }
 
 #[test]

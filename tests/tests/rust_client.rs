@@ -62,11 +62,15 @@ fn a_killed_agent_leaves_the_outcome_unknown_and_nothing_is_repeated() {
     client.hello().unwrap();
     let caller = thread::spawn(move || sleeper.call("wait", ()).unwrap_err());
     until_held(&agent);
-    agent.process.kill();
+    agent.restart();
     let begun = Instant::now();
     let error = caller.join().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "told at once, not at the deadline");
+    assert!(begun.elapsed() < Duration::from_secs(5), "told when it is back, not at the deadline");
     assert_eq!((error.class(), error.executed()), ("OutcomeUnknown", Executed::Unknown));
+    assert!(error.to_string().ends_with("was restarted before it answered"), "{error}");
+    // Nothing was repeated: it would hold the sleeper.
+    let sleeper = client.object("sleeper");
+    sleeper.call("sleep", (0.0,)).unwrap();
 }
 
 #[test]

@@ -5,18 +5,23 @@ mod complete;
 pub(crate) mod describe;
 pub(crate) mod gateware;
 pub(crate) mod get;
+pub(crate) mod leases;
 pub(crate) mod list;
 pub(crate) mod set;
 pub(crate) mod shell;
+pub(crate) mod steal;
 
 use crate::{failure::Failure, output::Output, show, target::Target};
-use proximity_client::{Client, Reply};
+use leases::Held;
+use proximity_client::{Client, Proxy, Reply};
 use proximity_proto::json;
 
 /// What every command works with.
 pub(crate) struct App<'a> {
     pub(crate) client: Client,
     pub(crate) output: &'a Output,
+    /// The objects that others may not write to meanwhile.
+    pub(crate) held: &'a Held,
 }
 
 impl App<'_> {
@@ -33,6 +38,11 @@ impl App<'_> {
             Failure::usage(format!("'{word}' names no {what}; write OBJECT.{what}"), hint)
         })?;
         Ok((object, member))
+    }
+
+    /// The object `name`, under its lease if this command has one.
+    fn object(&self, name: &str) -> Proxy {
+        self.held.object(self, name)
     }
 
     /// Prints a result.
@@ -55,6 +65,13 @@ impl App<'_> {
         })?;
         Ok(self.output.raw(bytes)?)
     }
+}
+
+/// Prints a name and what there is to say about it, aligned with those around it.
+fn two_columns(app: &App<'_>, name: &str, width: usize, text: &str) -> Result<(), Failure> {
+    let fill = " ".repeat(width - name.chars().count().min(width));
+    let line = format!("{}{fill}  {text}", app.output.bold(name));
+    Ok(app.output.line(line.trim_end())?)
 }
 
 /// The first line of a documentation.

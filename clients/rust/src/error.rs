@@ -8,7 +8,7 @@
 use proximity_proto::{
     Fault,
     arg::Mismatch,
-    fault::{Executed, Reason},
+    fault::{Executed, Locked, Reason},
 };
 use std::time::Duration;
 
@@ -122,10 +122,24 @@ pub enum Unknown {
         /// For how long.
         waited: Duration,
     },
-    /// The connection was lost before the answer came.
+    /// The connection was lost before the answer came, and what may not run twice is not sent again.
     #[error("the connection to {address} was lost")]
     ConnectionLost {
         /// Where the agent is, or was.
+        address: String,
+    },
+    /// The connection was lost before the answer came, and there was no other in time.
+    #[error("the connection to {address} was lost, and there was no other within {waited:?}")]
+    NotBack {
+        /// Where the agent was.
+        address: String,
+        /// How long the call took in all.
+        waited: Duration,
+    },
+    /// The agent was restarted before its answer came.
+    #[error("the agent at {address} was restarted before it answered")]
+    Restarted {
+        /// Where it is.
         address: String,
     },
     /// The caller stopped waiting.
@@ -188,6 +202,27 @@ impl Error {
         }
     }
 
+    /// Why the agent refused the call, where it did, for a reason that this client knows.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Error::Call(CallError::NotExecuted { reason, .. }) => *reason,
+            _ => None,
+        }
+    }
+
+    /// Who has the object for himself, where that is why the call was not executed.
+    pub fn locked(&self) -> Option<&Locked> {
+        match self {
+            Error::Call(error) => error.locked(),
+            _ => None,
+        }
+    }
+
+    /// Whether it was not executed because the lease that it was made under has ended.
+    pub fn is_lease_lost(&self) -> bool {
+        matches!(self, Error::Call(error) if error.is_lease_lost())
+    }
+
     fn fault(&self) -> Option<&Fault> {
         match self {
             Error::Remote(RemoteError { fault, .. })
@@ -230,6 +265,21 @@ impl CallError {
         }
     }
 
+    /// Who has the object for himself, where that is why the call was not executed.
+    pub fn locked(&self) -> Option<&Locked> {
+        match self {
+            CallError::NotExecuted { reason: Some(Reason::Locked), fault, .. } => {
+                fault.locked.as_ref()
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it was not executed because the lease that it was made under has ended.
+    pub fn is_lease_lost(&self) -> bool {
+        matches!(self, CallError::NotExecuted { reason: Some(Reason::LeaseLost), .. })
+    }
+
     /// Whether it ended so because the time was over.
     pub fn is_timeout(&self) -> bool {
         match self {
@@ -238,9 +288,11 @@ impl CallError {
                 !matches!(why, NotSent::TooLarge { .. } | NotSent::Interrupted)
             }
             CallError::OutcomeUnknown { why, .. } => match why {
-                Unknown::NoAnswer { .. } => true,
+                Unknown::NoAnswer { .. } | Unknown::NotBack { .. } => true,
                 Unknown::Agent(fault) => fault.class == "TimeoutError",
-                Unknown::ConnectionLost { .. } | Unknown::Interrupted => false,
+                Unknown::ConnectionLost { .. }
+                | Unknown::Restarted { .. }
+                | Unknown::Interrupted => false,
             },
         }
     }

@@ -32,6 +32,8 @@ struct State {
     waiting: HashMap<CallId, Waiting>,
     /// Those of them that could not be sent yet, in order.
     unsent: VecDeque<CallId>,
+    /// Messages that get no answer of their own, for the present connection.
+    notes: VecDeque<Vec<u8>>,
     /// Whether there is a connection. Nothing is sent without: see [`Link::send`].
     up: bool,
     /// How many connections were lost.
@@ -91,6 +93,7 @@ impl Exchange {
             waker,
             waiting: HashMap::new(),
             unsent: VecDeque::new(),
+            notes: VecDeque::new(),
             up: false,
             losses: 0,
         };
@@ -103,23 +106,23 @@ impl Exchange {
         let mut state = self.lock();
         state.waiting.insert(id, Waiting { request, ..Waiting::default() });
         state.unsent.push_back(id);
-        match state.link.take() {
-            Some(link) => {
-                state.pump(&link);
-                state.link = Some(link);
-            }
-            None => state.waker.wake(),
-        }
+        state.attend();
         Conversation { exchange: self, id }
+    }
+
+    /// Sends `note`, which gets no answer of its own, if the connection still stands.
+    pub(crate) fn tell(&self, note: Vec<u8>) {
+        let mut state = self.lock();
+        state.notes.push_back(note);
+        state.attend();
     }
 
     /// How many connections were lost so far: what was learnt over an earlier one may be outdated.
     pub(crate) fn losses(&self) -> u64 {
         let mut state = self.lock();
         // What has happened while nobody waited is not looked at yet.
-        if let Some(link) = state.link.take() {
-            state.pump(&link);
-            state.link = Some(link);
+        if state.link.is_some() {
+            state.attend();
         }
         state.losses
     }
@@ -194,7 +197,7 @@ impl Conversation<'_> {
                 return Arrival::TimedOut(sent);
             }
             if let Some(link) = state.link.take() {
-                let to_send = state.up && !state.unsent.is_empty();
+                let to_send = state.up && !(state.unsent.is_empty() && state.notes.is_empty());
                 drop(state);
                 link.wait(to_send, left);
                 state = self.exchange.lock();
@@ -226,6 +229,17 @@ impl Drop for Conversation<'_> {
 }
 
 impl State {
+    /// Has somebody look after the socket: this thread, or the one that has it.
+    fn attend(&mut self) {
+        match self.link.take() {
+            Some(link) => {
+                self.pump(&link);
+                self.link = Some(link);
+            }
+            None => self.waker.wake(),
+        }
+    }
+
     /// Takes what has come, sends what may leave.
     fn pump(&mut self, link: &Link) {
         // Events first: then all that came before a loss is received below.
@@ -261,6 +275,12 @@ impl State {
             self.down();
         }
         while self.up
+            && let Some(note) = self.notes.front()
+            && link.send(note)
+        {
+            self.notes.pop_front();
+        }
+        while self.up
             && let Some(id) = self.unsent.front()
         {
             if let Some(waiting) = self.waiting.get_mut(id) {
@@ -277,6 +297,7 @@ impl State {
     /// What was sent over the connection that is lost gets no answer any more.
     fn down(&mut self) {
         self.losses += 1;
+        self.notes.clear();
         let sent = self.waiting.values_mut().filter(|waiting| waiting.sent == Sent::Yes);
         sent.for_each(|waiting| waiting.lost = true);
     }

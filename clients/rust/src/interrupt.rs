@@ -77,7 +77,7 @@ impl Interrupt {
     ) -> Result<T, Failure> {
         let (client, stop) = app.client.clone().with_stop();
         *self.lock() = Some(Running { stop, id: None });
-        let result = ask(&App { client, output: app.output });
+        let result = ask(&App { client, output: app.output, held: app.held });
         *self.lock() = None;
         result.map_err(|failure| match failure {
             Failure::Call(error) if was_interrupted(&error) => Failure::Interrupted(error),

@@ -10,7 +10,7 @@ mod target;
 mod words;
 
 use clap::{Parser, Subcommand};
-use cmd::App;
+use cmd::{App, leases::Held};
 use failure::Failure;
 use output::Output;
 use proximity_client::{Client, DEFAULT_ADDRESS};
@@ -45,6 +45,7 @@ Examples:
   proximity describe srbs.read                        one method's documentation
   proximity call srbs.write_int sys_scratchpad 0xcafe
   proximity call srbs.read big_bram 4096 --raw > big_bram.bin
+  proximity call --lock srbs.progdev design.bof       nobody else writes to srbs meanwhile
   proximity -a colossus shell                         a prompt with completion and history
 
 Exit status: 0 well; 1 the object's own error; 2 wrong usage; 3 not executed; 4 not sent;
@@ -58,6 +59,8 @@ enum Command {
     Get(cmd::get::Get),
     Set(cmd::set::Set),
     Shell(cmd::shell::Shell),
+    Leases(cmd::leases::Leases),
+    Steal(cmd::steal::Steal),
     Gateware(cmd::gateware::Gateware),
 }
 
@@ -78,7 +81,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let named = || std::env::var("PROXIMITY_AGENT").ok().filter(|address| !address.is_empty());
     let address = cli.agent.or_else(named).unwrap_or_else(|| DEFAULT_ADDRESS.into());
     let client = Client::new(&address)?.with_timeout(cli.timeout);
-    let app = App { client, output };
+    let held = Held::default();
+    let app = App { client, output, held: &held };
     match cli.command {
         Command::List(list) => list.run(&app),
         Command::Describe(describe) => describe.run(&app),
@@ -86,6 +90,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Get(get) => get.run(&app),
         Command::Set(set) => set.run(&app),
         Command::Shell(shell) => shell.run(&app),
+        Command::Leases(leases) => leases.run(&app),
+        Command::Steal(steal) => steal.run(&app),
         Command::Gateware(gateware) => gateware.run(output),
     }
 }

@@ -1,7 +1,7 @@
 //! One object of an agent, to be called by its methods' names.
 
-use crate::{Arguments, CallOptions, Client, Description, Error, Reply};
-use proximity_proto::{ToReply, call::Op};
+use crate::{Arguments, CallOptions, Client, Description, Error, Reply, request::Asked};
+use proximity_proto::{ToReply, call::Op, lease::TOKEN};
 use std::fmt;
 
 /// An object that an agent exposes.
@@ -12,11 +12,35 @@ use std::fmt;
 pub struct Proxy {
     client: Client,
     name: String,
+    /// The lease that its calls are made under.
+    lease: Option<[u8; TOKEN]>,
 }
 
 impl Proxy {
     pub(crate) fn new(client: Client, name: String) -> Self {
-        Self { client, name }
+        Self { client, name, lease: None }
+    }
+
+    /// The same object, called under the lease of this token.
+    pub(crate) fn under(&self, lease: [u8; TOKEN]) -> Self {
+        Self { lease: Some(lease), ..self.clone() }
+    }
+
+    /// The same object, called by another client of the same agent: with another timeout, say.
+    #[must_use]
+    pub fn with_client(&self, client: Client) -> Self {
+        Self { client, ..self.clone() }
+    }
+
+    pub(crate) fn ask(
+        &self,
+        op: Op,
+        proc: &str,
+        args: &Arguments,
+        options: CallOptions<'_>,
+    ) -> Result<Reply, Error> {
+        let lease = self.lease.as_ref();
+        self.client.request(&Asked { op, name: &self.name, proc, args, lease }, options)
     }
 
     /// The object's name.
@@ -49,7 +73,7 @@ impl Proxy {
         args: impl Into<Arguments>,
         options: CallOptions<'_>,
     ) -> Result<Reply, Error> {
-        self.client.request(Op::Call, &self.name, method, &args.into(), options)
+        self.ask(Op::Call, method, &args.into(), options)
     }
 
     /// Reads `attribute`.
@@ -58,7 +82,7 @@ impl Proxy {
     ///
     /// As [`Proxy::call`].
     pub fn get(&self, attribute: &str) -> Result<Reply, Error> {
-        self.client.request(Op::Get, &self.name, attribute, &().into(), CallOptions::default())
+        self.ask(Op::Get, attribute, &().into(), CallOptions::default())
     }
 
     /// Sets `attribute` to `value`.
@@ -69,8 +93,7 @@ impl Proxy {
     pub fn set<T: ToReply + ?Sized>(&self, attribute: &str, value: &T) -> Result<(), Error> {
         let mut args = Arguments::default();
         args.push(value);
-        let options = CallOptions::default();
-        self.client.request(Op::Set, &self.name, attribute, &args, options).map(|_| ())
+        self.ask(Op::Set, attribute, &args, CallOptions::default()).map(|_| ())
     }
 
     /// What the object is and can do.
@@ -88,6 +111,7 @@ impl fmt::Debug for Proxy {
         f.debug_struct("Proxy")
             .field("name", &self.name)
             .field("at", &self.client.address())
-            .finish()
+            // The lease's token is for nobody to see.
+            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! What people and programs see.
 
 use crate::failure::Failure;
-use proximity_client::{Error, Progress};
+use proximity_client::{Error, Locked, Progress};
 use serde_json::json;
 use std::{
     cell::RefCell,
@@ -114,14 +114,24 @@ fn call_error(failure: &Failure) -> Option<&Error> {
 
 fn json_of(failure: &Failure) -> String {
     let error = match (call_error(failure), failure) {
-        (Some(error), _) => json!({
-            "class": error.class(),
-            "message": error.message(),
-            "detail": error.detail(),
-            "hint": error.hint(),
-            "executed": error.executed().as_str(),
-            "timeout": error.is_timeout(),
-        }),
+        (Some(error), _) => {
+            let mut told = serde_json::Map::new();
+            let mut tell = |key: &str, value| told.insert(key.into(), value);
+            tell("class", json!(error.class()));
+            tell("message", json!(error.message()));
+            tell("detail", json!(error.detail()));
+            tell("hint", json!(error.hint()));
+            tell("executed", json!(error.executed().as_str()));
+            tell("timeout", json!(error.is_timeout()));
+            if let Some(reason) = error.reason() {
+                tell("reason", json!(reason.as_str()));
+            }
+            if let Some(Locked { holder, expires_in }) = error.locked() {
+                tell("holder", json!(holder));
+                tell("expires_in", json!(expires_in.as_secs_f64()));
+            }
+            told.into()
+        }
         (None, Failure::Usage { message, hint }) => {
             json!({"class": "UsageError", "message": message, "hint": hint})
         }

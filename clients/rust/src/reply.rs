@@ -15,17 +15,33 @@ use std::fmt;
 /// let words: &[u8] = memory.get()?;        // nothing is copied
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Reply(Frame);
+pub struct Reply(Kept);
+
+enum Kept {
+    /// The message with the value in it.
+    Message(Frame),
+    /// The value, which came in chunks.
+    Value(Vec<u8>),
+}
 
 impl Reply {
     /// A reply in a frame that [`Message::parse`] has found to be one.
     pub(crate) fn new(frame: Frame) -> Self {
-        Self(frame)
+        Self(Kept::Message(frame))
+    }
+
+    /// A value that came in chunks, and is known to be sound.
+    pub(crate) fn of_value(bytes: Vec<u8>) -> Self {
+        Self(Kept::Value(bytes))
     }
 
     /// The value, whatever it is.
     pub fn value(&self) -> Value<'_> {
-        Message::result(&self.0).unwrap_or(Value::Nil)
+        let value = match &self.0 {
+            Kept::Message(frame) => Message::result(frame),
+            Kept::Value(bytes) => Value::first(bytes),
+        };
+        value.unwrap_or(Value::Nil)
     }
 
     /// The value as a type: whole numbers (range checked), `f64`, `bool`, `&str`, `String`, `&[u8]`,

@@ -23,6 +23,10 @@ pub(crate) struct Call {
     /// Write the bytes of the result as they are
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+
+    /// Lock the object for the time of the call; fails where somebody else has it
+    #[arg(long)]
+    lock: bool,
 }
 
 const HELP: &str = "\
@@ -49,7 +53,10 @@ impl Call {
             let description = app.client.describe(object)?;
             let words = self.args.iter().map(String::as_str);
             let arguments = argument::arguments(words, description.method(method))?;
-            let object = app.client.object(object);
+            if self.lock {
+                app.held.lock(app, object)?;
+            }
+            let object = app.object(object);
             interrupt.call(app, |options| object.call_with(method, arguments, options))
         })?;
         if self.raw { app.print_raw(&reply) } else { app.print(&reply) }

@@ -5,7 +5,8 @@ use proximity_client::{Client, Description, MethodDescription, ParamDescription}
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words that are no objects.
-pub(crate) const COMMANDS: [&str; 5] = ["describe", "exit", "help", "list", "quit"];
+pub(crate) const COMMANDS: [&str; 9] =
+    ["describe", "exit", "help", "leases", "list", "lock", "quit", "release", "steal"];
 
 /// What is known of the agent's objects.
 #[derive(Default)]

@@ -1,7 +1,7 @@
 //! `proximity list`: the agent's objects, or what one of them can do.
 
 use crate::{
-    cmd::{App, summary},
+    cmd::{App, summary, two_columns},
     failure::Failure,
 };
 use clap::Args;
@@ -78,12 +78,6 @@ pub(crate) fn list_object(app: &App<'_>, object: &Description) -> Result<(), Fai
 
 /// A longer usage pushes its own summary to the right, not everybody's.
 const MOST_COLUMNS: usize = 40;
-
-fn two_columns(app: &App<'_>, left: &str, width: usize, right: &str) -> Result<(), Failure> {
-    let pad = " ".repeat(width.saturating_sub(left.chars().count()));
-    let line = format!("{}{pad}  {right}", app.output.bold(left));
-    Ok(app.output.line(line.trim_end())?)
-}
 
 /// A method with its parameters' names, those that can be left out in brackets.
 fn usage(method: &MethodDescription) -> String {

@@ -14,11 +14,15 @@ pub(crate) struct Set {
     /// Its new value, written as an argument of `proximity call`
     #[arg(allow_negative_numbers = true)]
     value: String,
+
+    /// Lock the object meanwhile; fails where somebody else has it
+    #[arg(long)]
+    lock: bool,
 }
 
 impl Set {
     pub(crate) fn new(target: &str, value: &str) -> Self {
-        Self { target: target.into(), value: value.into() }
+        Self { target: target.into(), value: value.into(), lock: false }
     }
 
     pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
@@ -27,6 +31,9 @@ impl Set {
         let ty = description.attribute(attribute).map_or("any", |attribute| &attribute.ty);
         let bytes = argument::value(&self.value, ty)?;
         let value = Value::first(&bytes).unwrap_or(Value::Nil);
-        Ok(app.client.object(object).set(attribute, &value)?)
+        if self.lock {
+            app.held.lock(app, object)?;
+        }
+        Ok(app.object(object).set(attribute, &value)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     argument,
-    cmd::{App, complete::Known, describe::Describe, list::List, set::Set},
+    cmd::{App, complete::Known, describe::Describe, leases::Leases, list::List, set::Set, steal},
     failure::Failure,
     interrupt::{Interrupt, WhenIdle},
     target::Target,
@@ -19,7 +19,11 @@ use std::{cell::RefCell, io::IsTerminal, path::PathBuf, time::Duration};
 /// Open a prompt with completion and history
 #[derive(Args)]
 #[command(after_help = HELP)]
-pub(crate) struct Shell {}
+pub(crate) struct Shell {
+    /// Lock this object until the shell ends; may be given several times
+    #[arg(long, value_name = "OBJECT")]
+    lock: Vec<String>,
+}
 
 const HELP: &str = "\
 At the prompt:
@@ -29,7 +33,9 @@ At the prompt:
   counter.value = 5                  set it
   srbs.read_uint?                    its documentation
   srbs                               what it can do
-  list, describe OBJECT              as the commands
+  list, describe OBJECT, leases      as the commands
+  lock OBJECT, release OBJECT        keep others from writing to it, until then or the end
+  steal OBJECT                       the same, whoever has it
   ?, help                            this text
   # ...                              nothing: a comment
   exit, quit, Ctrl-D                 leave
@@ -40,8 +46,10 @@ Arguments are written as for `proximity call`.";
 const TAB_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Shell {
-    #[allow(clippy::unused_self)] // as the other commands
     pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
+        for object in &self.lock {
+            app.held.lock(app, object)?;
+        }
         let config = Config::builder().completion_type(CompletionType::List).build();
         let mut editor = Editor::<Tab, FileHistory>::with_config(config).map_err(no_terminal)?;
         editor.set_helper(Some(Tab::new(&app.client)));
@@ -139,7 +147,15 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
         ("list", []) => List::new(None).run(app),
         ("list", [object]) => List::new(Some(object)).run(app),
         ("describe", [target]) => Describe::new(target).run(app),
-        ("list" | "describe", _) => {
+        ("leases", []) => Leases {}.run(app),
+        ("lock", [object]) => app.held.lock(app, object),
+        ("release", [object]) => app.held.release(object),
+        ("steal", [object]) => {
+            let from = app.held.steal(app, object)?;
+            steal::tell(app, object, from, "it is locked by this shell now")
+        }
+        ("leases", _) => Err(Failure::usage("leases takes no name", "? shows what can be typed")),
+        ("list" | "describe" | "lock" | "release" | "steal", _) => {
             Err(Failure::usage(format!("{name} takes one name"), "? shows what can be typed"))
         }
         _ => call_or_get(app, interrupt, name, arguments, line.ends_with(')')),
@@ -159,7 +175,7 @@ fn call_or_get(
     let Some(member) = member else {
         return super::list::list_object(app, &description);
     };
-    let proxy = app.client.object(object);
+    let proxy = app.object(object);
     let is_attribute =
         description.attribute(member).is_some() && arguments.is_empty() && !in_brackets;
     if is_attribute {

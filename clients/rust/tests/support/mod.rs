@@ -18,6 +18,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Bytes of a chunk, as hello tells.
+pub const CHUNK: u64 = 1_000;
+
 /// Ends when dropped, and its connections with it.
 pub struct Server {
     pub port: u16,
@@ -92,6 +95,11 @@ impl Asked<'_> {
 
     /// Answers hello, and refuses what is for another run, as an agent does. False if it has.
     pub fn is_for_the_test(&mut self) -> bool {
+        self.is_for_the_test_of(&[])
+    }
+
+    /// The same of an agent with these features.
+    pub fn is_for_the_test_of(&mut self, features: &[&str]) -> bool {
         if self.call.op == Op::Hello {
             let limits = Limits { max_frame: 100_000, ..Limits::default() };
             let hello = Hello {
@@ -99,19 +107,44 @@ impl Asked<'_> {
                 now: self.begun.elapsed(),
                 agent: "test".into(),
                 version: "1".into(),
-                limits: AgentLimits::new(&limits, 32),
-                features: vec![],
+                limits: AgentLimits { chunk: CHUNK, ..AgentLimits::new(&limits, 32) },
+                features: features.iter().map(|&feature| feature.into()).collect(),
                 objects: [("foo".into(), 1)].into(),
             };
             self.ok(&hello);
             return false;
         }
-        if self.call.epoch != Some(self.epoch) {
+        let is_of_none = matches!(self.call.op, Op::Credit);
+        if self.call.epoch != Some(self.epoch) && !is_of_none {
             let fault = Fault::runtime_error("the call was made for another run of the agent");
             self.fault(&fault, Executed::No, Some(Reason::StaleEpoch));
             return false;
         }
         true
+    }
+
+    /// Sends part `index` of `count` of a large result.
+    pub fn chunk(&mut self, index: u64, count: u64, data: &[u8]) {
+        let mut out = Vec::new();
+        reply::chunk(&mut out, &self.to(), index, count, data);
+        self.raw(out);
+    }
+
+    /// Ends a result that went before in chunks.
+    pub fn chunked(&mut self, count: u64, bytes: u64) {
+        let mut out = Vec::new();
+        reply::chunked(&mut out, &self.to(), count, bytes);
+        self.raw(out);
+    }
+
+    /// Answers this request as another run of the agent.
+    pub fn pose_as(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// The run of this agent.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// The connection.
