@@ -35,7 +35,7 @@ fn ping(board: &mut Board, patience: Duration) -> String {
     let start = Instant::now();
     let answer = board.ask("ping", "[]");
     let took = start.elapsed();
-    assert!(took < patience + ms(150), "{took:?}: {answer}");
+    assert!(took < patience + ms(1500), "{took:?}: {answer}");
     answer
 }
 
@@ -71,7 +71,7 @@ fn one_that_takes_nothing_costs_the_callers_time_and_no_more() {
     let data = vec![1; 40 << 20];
     let fault = board.call(|fpga, cx| fpga.blindwrite(cx, "big", &data, 0)).unwrap_err();
     assert_eq!(fault.class, "TimeoutError", "{fault}");
-    assert!(start.elapsed() < ms(900), "{:?}", start.elapsed());
+    assert!(start.elapsed() < ms(3000), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -145,12 +145,38 @@ impl From<KatcpError> for Fault {
                 fault.hint("is the board powered, and is its KATCP server running?")
             }
             KatcpError::Stopped { .. } => fault.hint("start() connects again"),
-            KatcpError::Lost { .. } | KatcpError::NoAnswer { .. } => {
-                fault.hint("whether the board has done it is not known")
+            KatcpError::Lost { request, .. } | KatcpError::NoAnswer { request, .. } => {
+                fault.hint(if changes_nothing(&request) {
+                    "the next call connects anew where that is needed"
+                } else {
+                    "whether the board has done it is not known"
+                })
             }
             _ => fault,
         }
     }
+}
+
+/// Whether a request only asks: then nobody need wonder whether it was done.
+fn changes_nothing(request: &str) -> bool {
+    let name = request.split([' ', '[']).next().unwrap_or_default();
+    matches!(
+        name,
+        "read"
+            | "bulkread"
+            | "wordread"
+            | "listdev"
+            | "listbof"
+            | "listcmd"
+            | "status"
+            | "fpgastatus"
+            | "watchdog"
+            | "help"
+            | "sensor-list"
+            | "sensor-value"
+            | "tap-info"
+            | "version-list"
+    )
 }
 
 /// A span of time for a person: tenths of a second where they matter.
