@@ -32,9 +32,11 @@ except ImportError:
     print("numpy is not here: bytes do as well", board.read("sys_scratchpad", 4))
 
 # %% A snapshot, and a plot of it
-SNAPSHOT = "adcsnap0"
-if "snapshot_get" in dir(board) and f"{SNAPSHOT}_ctrl" in board.listdev():
-    data = board.snapshot_get(SNAPSHOT, man_trig=True, man_valid=True)["data"][:2048]
+registers = set(board.listdev())
+blocks = [name[: -len("_ctrl")] for name in sorted(registers) if name.endswith("_ctrl")]
+blocks = [name for name in blocks if {f"{name}_status", f"{name}_bram"} <= registers]
+for block in blocks[:1]:
+    data = board.snapshot_get(block, man_trig=True, man_valid=True)["data"][:2048]
     samples = [byte - 256 if byte > 127 else byte for byte in data]
     try:
         from matplotlib import pyplot
@@ -43,7 +45,7 @@ if "snapshot_get" in dir(board) and f"{SNAPSHOT}_ctrl" in board.listdev():
             print(" " * (40 + sample // 4) + "*")
     else:
         pyplot.plot(samples)
-        pyplot.title(f"{SNAPSHOT} of {board}")
+        pyplot.title(f"{block} of {board}")
         pyplot.savefig("snapshot.png")
         print("snapshot.png")
 

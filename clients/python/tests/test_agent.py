@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -159,6 +161,27 @@ def test_the_session_with_the_originals_names(rust: RustAgent) -> None:
     foo.close()
     srbs.close()
     ctx.term()
+
+
+def test_the_example_captures_and_plots_what_a_board_sees(rust: RustAgent, tmp_path: Path) -> None:
+    example = Path(__file__).parents[1] / "examples" / "fleet.py"
+    run = subprocess.run(
+        [sys.executable, example, rust.url, rust.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "14 registers" in run.stdout
+    assert re.search(r"sys_board_id +0xb00b\n", run.stdout)
+    plotted = [line.index("*") for line in run.stdout.splitlines() if line.strip() == "*"]
+    if not (tmp_path / "snapshot.png").exists():
+        # A tone: up and down, more than its noise.
+        assert len(plotted) == 32
+        assert max(plotted) - min(plotted) > 16
+    assert run.stdout.count(" srbs: ") == 2
 
 
 def test_words_of_a_register_as_an_array(agent: Agent) -> None:
