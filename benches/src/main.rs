@@ -16,6 +16,7 @@ mod latency;
 mod registers;
 mod report;
 mod requests;
+mod serial;
 mod servers;
 mod throughput;
 
@@ -38,13 +39,14 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// What can be measured, by its name.
 type Part = (&'static str, fn(&mut Report) -> Result<(), Failure>);
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("latency", latency::measure),
     ("clients", throughput::measure),
     ("codec", codec::measure),
     ("registers", registers::measure),
     ("bulk", bulk::measure),
     ("boards", boards::measure),
+    ("serial", serial::measure),
     ("footprint", footprint::measure),
 ];
 

@@ -4,7 +4,7 @@
 use crate::cores::{Client, Cores};
 use crate::report::{Gate, Report, median};
 use crate::requests::{Line, Question};
-use crate::servers::{Config, Server};
+use crate::servers::{Config, Server, clients_python};
 use crate::{Failure, ROUNDS};
 use proximity_proto::Value;
 use proximity_proto::call::Op;
@@ -54,9 +54,8 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
 
 /// Returns the median time of a read by a client in Python, in microseconds.
 fn python(kind: &str, address: &str) -> Result<f64, Failure> {
-    let python = std::env::var("PROXIMITY_CLIENTS_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/one_register.py");
-    let output = Command::new(python).args([script, kind, address]).output()?;
+    let output = Command::new(clients_python()).args([script, kind, address]).output()?;
     let told = String::from_utf8_lossy(&output.stdout);
     told.trim().parse().map_err(|_| {
         let errors = String::from_utf8_lossy(&output.stderr);

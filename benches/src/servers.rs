@@ -40,6 +40,11 @@ impl Server {
         Self::start(&agent_binary()?, &serve, "ready", 1)
     }
 
+    /// Starts a script in Python that serves.
+    pub(crate) fn script(script: &str, args: &[&str]) -> Result<Self, Failure> {
+        Self::start(&clients_python(), &[&[script], args].concat(), "listening", 1)
+    }
+
     /// Returns its number, for what /proc tells.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -103,8 +108,17 @@ impl Config {
         Self::write(mock, &tables.collect::<String>())
     }
 
-    fn write(mock: &Server, objects: &str) -> Result<Self, Failure> {
-        let path = std::env::temp_dir().join(format!("proximity-bench-{}.toml", mock.pid()));
+    /// Writes a configuration with a serial instrument `synth`.
+    pub(crate) fn serial(instrument: &Server) -> Result<Self, Failure> {
+        let port = &instrument.address;
+        Self::write(
+            instrument,
+            &format!("[objects.synth]\ndriver = \"serial\"\nport = \"{port}\"\nbaud = 115200\n"),
+        )
+    }
+
+    fn write(server: &Server, objects: &str) -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("proximity-bench-{}.toml", server.pid()));
         fs::write(&path, "listen = [\"tcp://127.0.0.1:0\"]\n".to_owned() + objects)?;
         Ok(Self { path })
     }
@@ -120,6 +134,11 @@ impl Drop for Config {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
+}
+
+/// Returns the Python that has the packages of tests/requirements-clients.txt.
+pub(crate) fn clients_python() -> PathBuf {
+    std::env::var_os("PROXIMITY_CLIENTS_PYTHON").map_or_else(|| "python3".into(), PathBuf::from)
 }
 
 /// Returns the agent's binary.
