@@ -1,6 +1,6 @@
 //! What `proximity-agent check` prints.
 
-use proximity_agent::config::{Config, Finding, Findings, Loaded};
+use proximity_agent::config::{Bounds, Config, Finding, Findings, Loaded, legacy_word};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -39,10 +39,16 @@ pub(crate) fn json(file: &str, loaded: &Loaded) -> String {
             "plaintext": config.plaintext.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "max_frame": config.limits.max_frame,
             "queue": config.queue,
+            "max_inflight": config.bounds.max_inflight,
+            "max_unread": config.bounds.max_unread,
+            "max_unread_all": config.bounds.max_unread_all,
+            "connections": config.bounds.connections,
+            "legacy": legacy_word(config.legacy),
             "log": level(config),
             "objects": config.objects.iter().map(|object| json!({
                 "name": object.name,
                 "driver": object.kind,
+                "legacy": legacy_word(object.legacy),
             })).collect::<Vec<_>>(),
             "mistakes": [],
             "warnings": findings(warnings),
@@ -84,6 +90,12 @@ fn settings(out: &mut String, config: &Config) -> std::fmt::Result {
     }
     writeln!(out, "{:<10} {}", "max_frame", size(config.limits.max_frame))?;
     writeln!(out, "{:<10} {} an object", "queue", count(config.queue, "call"))?;
+    let Bounds { max_inflight, max_unread, max_unread_all, connections } = config.bounds;
+    let (inflight, unread) = (count(max_inflight, "call"), size(max_unread));
+    writeln!(out, "{:<10} {inflight} and {unread} unread for each client", "limits")?;
+    let (clients, unread) = (count(connections, "connection"), size(max_unread_all));
+    writeln!(out, "{:<10} {clients}, {unread} unread in all", "")?;
+    writeln!(out, "{:<10} {}", "legacy", legacy_word(config.legacy))?;
     writeln!(out, "{:<10} {}", "log", level(config))
 }
 
@@ -96,7 +108,11 @@ fn objects_of(out: &mut String, config: &Config) -> std::fmt::Result {
     for object in &config.objects {
         let summary = proximity_drivers::kind(object.kind).map(|kind| kind.summary);
         let summary = summary.unwrap_or_default();
-        writeln!(out, "  {:<names$}  {:<kinds$}  {summary}", object.name, object.kind)?;
+        write!(out, "  {:<names$}  {:<kinds$}  {summary}", object.name, object.kind)?;
+        if object.legacy != config.legacy {
+            write!(out, " (legacy: {})", legacy_word(object.legacy))?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }

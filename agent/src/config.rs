@@ -3,11 +3,13 @@
 use crate::access::{Filter, Networks};
 use proximity_drivers::Opener;
 use proximity_proto::limits::Limits;
+pub use proximity_session::Legacy;
 
 use finding::{Source, about_file};
 use read::Reader;
 use std::path::Path;
 
+mod bounds;
 mod diff;
 mod endpoint;
 mod finding;
@@ -15,6 +17,7 @@ mod object;
 mod read;
 mod syntax;
 
+pub use bounds::{Bounds, legacy_word};
 pub use diff::Outline;
 pub use endpoint::{Endpoint, EndpointError};
 pub use finding::{Finding, Findings};
@@ -32,6 +35,10 @@ pub struct Config {
     pub limits: Limits,
     /// Calls that may wait for an object; another one is answered `Busy`.
     pub queue: usize,
+    /// What one client may have, and all of them together.
+    pub bounds: Bounds,
+    /// What old clients may do with objects that say nothing else.
+    pub legacy: Legacy,
     /// What to log, unless the environment's `RUST_LOG` says otherwise.
     pub log: log::LevelFilter,
     /// The objects, by name.
@@ -48,8 +55,10 @@ pub struct ObjectConfig {
     pub opener: Opener,
     /// What of it can be seen and used.
     pub filter: Filter,
-    /// Changes when anything in the object's table changes, and never otherwise: not with the order
-    /// of keys, spaces or comments. An object with the same name and fingerprint need not be
+    /// What old clients may do with it.
+    pub legacy: Legacy,
+    /// Changes when anything in the object's table changes but `legacy`, and never otherwise: not with
+    /// the order of keys, spaces or comments. An object with the same name and fingerprint need not be
     /// reopened when the configuration is read again.
     pub fingerprint: String,
 }

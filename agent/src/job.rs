@@ -2,7 +2,7 @@
 
 use crate::transport::Peer;
 use proximity_proto::{
-    call::{Call, Codec, Place, ReplyTo},
+    call::{Call, CallId, Codec, Place, ReplyTo},
     fault::{Executed, Fault, Reason},
     object::{Continuation, Lost},
     reply,
@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) peer: Option<Arc<Peer>>,
     /// When its caller stops waiting.
     pub(crate) expires: Option<Uptime>,
+    /// Its id, if it may have come before and have run.
+    pub(crate) again: Option<CallId>,
     /// Whether its caller wants to be told of progress.
     pub(crate) progress: bool,
     /// The most that its reply may weigh.
@@ -44,6 +46,7 @@ impl Job {
             to,
             peer: None,
             expires: None,
+            again: None,
             progress: false,
             max_frame: 0,
             resume: None,
@@ -161,6 +164,7 @@ impl Pool {
     /// Takes back a job that is over.
     pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
         (job.peer, job.resume, job.lost) = (None, None, None);
+        job.again = None;
         for buffer in [&mut job.request, &mut job.reply] {
             buffer.clear();
             if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {

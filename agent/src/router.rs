@@ -19,7 +19,7 @@ mod words;
 use crate::{
     access::Networks,
     clock::Clock,
-    config::{Config, Endpoint},
+    config::{Bounds, Config, Endpoint},
     control::Control,
     job::{Job, Pool},
     outbox::Outbox,
@@ -73,6 +73,7 @@ pub(crate) struct Router {
     plaintext: Networks,
     limits: Limits,
     queue: usize,
+    bounds: Bounds,
     /// A request in JSON.
     text: Vec<u8>,
     /// Messages of peers that do not read.
@@ -113,10 +114,12 @@ impl Router {
             plaintext: config.plaintext,
             limits: config.limits,
             queue: config.queue,
+            bounds: config.bounds,
             text: Vec::new(),
             ignored: 0,
             drained: false,
         };
+        router.session.set_budget(config.bounds.budget());
         for object in config.objects {
             router.add(object, None);
         }

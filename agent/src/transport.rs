@@ -55,6 +55,10 @@ pub trait Transport: Send {
     fn traffic(&self) -> Traffic;
 }
 
+/// Messages from this size on are lent to the transport until they have left, and counted until then.
+/// Smaller ones are copied; the transport bounds how many of them can be on their way.
+pub const LENT: usize = 64 << 10;
+
 /// What [`Transport::next`] waited for.
 #[derive(Debug)]
 pub enum Event {

@@ -7,7 +7,7 @@
 use proximity_agent::{
     Agent,
     access::{Filter, Networks},
-    config::{Config, ObjectConfig},
+    config::{Bounds, Config, Legacy, ObjectConfig},
 };
 use proximity_proto::{
     call::{CallId, Op},
@@ -164,6 +164,7 @@ fn a_call_allocates_nothing_in_steady_state() {
         kind: "test",
         opener: Box::new(|| Ok(Box::new(Board { memory: vec![7; 1 << 20], level: 3 }))),
         filter: Filter::default(),
+        legacy: Legacy::default(),
         fingerprint: String::new(),
     };
     let agent = Agent::start(Config {
@@ -171,6 +172,8 @@ fn a_call_allocates_nothing_in_steady_state() {
         plaintext: Networks::default(),
         limits: Limits::default(),
         queue: 32,
+        bounds: Bounds::default(),
+        legacy: Legacy::default(),
         log: log::LevelFilter::Off,
         objects: vec![object],
     })

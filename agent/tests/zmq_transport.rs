@@ -7,7 +7,7 @@
 use proximity_agent::{
     Agent, Control,
     access::{Filter, Networks},
-    config::{Config, ObjectConfig},
+    config::{Bounds, Config, Legacy, ObjectConfig},
     run,
 };
 use proximity_proto::{Context, expose, limits::Limits, reply};
@@ -75,6 +75,7 @@ fn config(listen: &[&str]) -> (Config, Hand) {
         kind: "test",
         opener: Box::new(move || Ok(Box::new(bench.lock().unwrap().take().expect("opened once")))),
         filter: Filter::default(),
+        legacy: Legacy::default(),
         fingerprint: String::new(),
     };
     let config = Config {
@@ -82,6 +83,8 @@ fn config(listen: &[&str]) -> (Config, Hand) {
         plaintext: Networks::default(),
         limits: Limits::default(),
         queue: 32,
+        bounds: Bounds::default(),
+        legacy: Legacy::default(),
         log: log::LevelFilter::Off,
         objects: vec![object],
     };
@@ -288,4 +291,23 @@ fn no_descriptor_is_left_to_programs_that_a_driver_starts() {
     assert_eq!(ask(&client, "peek"), [7]);
     let after = inherited();
     assert_eq!(after.len(), before.len(), "{after:#?}");
+}
+
+#[test]
+fn a_path_where_an_agent_answers_is_not_taken_from_it() {
+    let path = std::env::temp_dir().join(format!("proximity-twice-{}.sock", std::process::id()));
+    let endpoint = format!("ipc://{}", path.display());
+    let first = Agent::start(config(&[&endpoint]).0).unwrap();
+    let error = Agent::start(config(&[&endpoint]).0).err().expect("the path is taken");
+    assert_eq!(error.to_string(), format!("cannot listen at {endpoint}"));
+    let client = connect(zmq::REQ, first.address());
+    assert_eq!(ask(&client, "peek"), [7]);
+    first.stop().unwrap();
+    // What a killed agent leaves behind is nobody's.
+    let _ = std::fs::remove_file(&path);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let second = Agent::start(config(&[&endpoint]).0).unwrap();
+    assert_eq!(ask(&connect(zmq::REQ, second.address()), "peek"), [7]);
+    second.stop().unwrap();
+    let _ = std::fs::remove_file(path);
 }

@@ -118,6 +118,11 @@ impl Op {
         matches!(self, Op::Lock | Op::Renew | Op::Release | Op::Steal)
     }
 
+    /// Whether it is for a method or an attribute of an object.
+    pub fn runs_something(self) -> bool {
+        matches!(self, Op::Call | Op::Get | Op::Set)
+    }
+
     /// The meaning of the word on the wire.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|op| op.as_str() == word)

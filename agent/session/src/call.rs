@@ -4,12 +4,15 @@ use crate::{CallId, Effect, Executed, Legacy, PeerId, Refusal, Uptime, lease::Le
 
 /// A call without its job.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is true or false by itself")]
 pub(crate) struct Call {
     pub(crate) peer: PeerId,
     pub(crate) id: Option<CallId>,
     pub(crate) expires: Option<Uptime>,
     pub(crate) lease: Option<LeaseToken>,
     pub(crate) effect: Effect,
+    /// It is known to have a large reply.
+    pub(crate) bulk: bool,
     /// Its connection is gone: there is nobody to reply to.
     pub(crate) gone: bool,
     /// Its client took it back while it ran.
@@ -26,8 +29,9 @@ impl Call {
         expires: Option<Uptime>,
         lease: Option<LeaseToken>,
         effect: Effect,
+        bulk: bool,
     ) -> Self {
-        Self { peer, id, expires, lease, effect, gone: false, cancelled: false, begun: false }
+        Self { peer, id, expires, lease, effect, bulk, gone: false, cancelled: false, begun: false }
     }
 
     /// The name under which it must not run twice, if it has one: reads may be repeated.

@@ -56,6 +56,8 @@ pub struct Request<J> {
     pub effect: Effect,
     /// Whether it takes less time than to hand it to a worker.
     pub quick: bool,
+    /// Whether it is known to have a large reply.
+    pub bulk: bool,
     /// The rest, which the session does not look at.
     pub job: J,
 }
@@ -64,7 +66,7 @@ impl<J> Request<J> {
     /// An old client's call: without id, epoch and deadline, not quick.
     pub fn new(peer: PeerId, object: ObjectId, effect: Effect, job: J) -> Self {
         let (id, epoch, expires, lease) = (None, None, None, None);
-        Self { peer, id, epoch, expires, lease, object, effect, quick: false, job }
+        Self { peer, id, epoch, expires, lease, object, effect, quick: false, bulk: false, job }
     }
 }
 
@@ -126,8 +128,8 @@ pub enum Event<J> {
         /// Which.
         peer: PeerId,
     },
-    /// A connection has taken so many bytes of the replies that it was sent; needed only where
-    /// [`crate::Budget::unread_bytes`] is limited.
+    /// A connection has taken so many bytes of the replies that it was sent, or they were thrown away;
+    /// needed only where [`crate::Budget`] limits them.
     Taken {
         /// Which.
         peer: PeerId,
@@ -276,6 +278,11 @@ pub enum Refusal {
     /// The connection has not taken the replies that it was sent.
     RepliesUnread {
         /// How many bytes it may leave unread.
+        limit: usize,
+    },
+    /// All connections together have not taken the replies that they were sent.
+    NoRoom {
+        /// How many bytes they may leave unread.
         limit: usize,
     },
     /// More clients called within their deadlines than can be remembered.

@@ -2,8 +2,8 @@
 //! client that asks again, and answer the copy that has asked already.
 
 use crate::{
-    Action, CallId, Executed, Job, PeerId, Refusal, Stats, Uptime, budget::Loads, call::Call,
-    kept::Kept,
+    Action, CallId, Effect, Executed, Job, PeerId, Refusal, Stats, Uptime, budget::Loads,
+    call::Call, kept::Kept,
 };
 
 /// A copy of a call in progress that came over another connection; gets the same answer.
@@ -72,6 +72,12 @@ impl<J: Job> Ledger<J> {
 
     /// The method has ended: its reply goes out to whoever is there to get it.
     pub(crate) fn reply(&mut self, now: Uptime, call: &Call, job: J, out: &mut Vec<Action<J>>) {
+        if let Some(why) = self.loads.no_room(job.reply().len()).filter(|_| !call.gone) {
+            // A read has changed nothing: it may be said not to have run, and may be repeated.
+            let read = call.effect == Effect::Read;
+            let executed = if read { Executed::No } else { Executed::Yes };
+            return self.refuse(now, call, job, why, executed, out);
+        }
         if let Some(id) = call.kept_id() {
             if let Some(Copy { peer, job: mut copy, .. }) = self.detach(id) {
                 copy.repeat(job.reply());

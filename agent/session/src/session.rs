@@ -69,6 +69,13 @@ impl<J: Job> Session<J> {
         id
     }
 
+    /// Has an object served otherwise from now on; calls that it has taken stay.
+    pub fn set_options(&mut self, object: ObjectId, options: ObjectOptions) {
+        if let Some(entry) = self.objects.get_mut(object.index()) {
+            entry.options = options;
+        }
+    }
+
     /// The number that calls must name, told to clients by `hello`.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -89,6 +96,16 @@ impl<J: Job> Session<J> {
         self.ledger.loads.budget = budget;
     }
 
+    /// Counts bytes that a connection was sent besides the replies of its calls.
+    pub fn sent(&mut self, peer: PeerId, bytes: usize) {
+        self.ledger.loads.sent(peer, bytes);
+    }
+
+    /// How many bytes of replies were sent and not taken, by all connections together.
+    pub fn unread_bytes(&self) -> usize {
+        self.ledger.loads.unread_bytes()
+    }
+
     /// How many clients are remembered, and how many bytes of replies are kept for them.
     pub fn kept(&self) -> (usize, usize) {
         self.ledger.kept.size()
@@ -97,6 +114,35 @@ impl<J: Job> Session<J> {
     /// How many of the object's calls are in hand, queued and waiting.
     pub fn depth(&self, object: ObjectId) -> usize {
         self.objects.get(object.index()).map_or(0, Object::depth)
+    }
+
+    /// Answers a call that has come before, whatever has become of what it calls since then: an object
+    /// may be gone, and yet its last write has run. Gives the job back where nothing is known of it.
+    ///
+    /// # Errors
+    ///
+    /// The job: the call may be answered as one that comes for the first time.
+    pub fn answer_again(
+        &mut self,
+        peer: PeerId,
+        id: CallId,
+        mut job: J,
+        out: &mut Vec<Action<J>>,
+    ) -> Result<(), J> {
+        match self.ledger.kept.look_up(id) {
+            Known::New => return Err(job),
+            Known::InProgress => self.ledger.attach(id, peer, job, out),
+            Known::Replied(reply) => {
+                job.repeat(reply);
+                self.ledger.stats.repeated += 1;
+                self.ledger.send(peer, job, out);
+            }
+            Known::Refused(why, executed) => {
+                self.ledger.stats.repeated += 1;
+                self.ledger.answer(job, why, executed, out);
+            }
+        }
+        Ok(())
     }
 
     /// Decides what follows from `event` at time `now`, and appends it to `out`.
@@ -153,25 +199,17 @@ impl<J: Job> Session<J> {
 
     fn request(&mut self, now: Uptime, request: Request<J>, out: &mut Vec<Action<J>>) {
         self.ledger.stats.requests += 1;
-        let Request { peer, id, epoch, expires, lease, object, effect, quick, mut job } = request;
-        let call = Call::new(peer, id, expires, lease, effect);
+        let Request { peer, id, epoch, expires, lease, object, effect, quick, bulk, mut job } =
+            request;
+        let call = Call::new(peer, id, expires, lease, effect, bulk);
         if epoch.is_some_and(|epoch| epoch != self.epoch) {
             return self.ledger.answer(job, Refusal::StaleEpoch, Executed::No, out);
         }
         if let Some(id) = call.kept_id() {
             // Asked before the deadline is: the answer to a call that has run is not "expired".
-            match self.ledger.kept.look_up(id) {
-                Known::New => {}
-                Known::InProgress => return self.ledger.attach(id, peer, job, out),
-                Known::Replied(reply) => {
-                    job.repeat(reply);
-                    self.ledger.stats.repeated += 1;
-                    return self.ledger.send(peer, job, out);
-                }
-                Known::Refused(why, executed) => {
-                    self.ledger.stats.repeated += 1;
-                    return self.ledger.answer(job, why, executed, out);
-                }
+            match self.answer_again(peer, id, job, out) {
+                Ok(()) => return,
+                Err(first) => job = first,
             }
         }
         if let Some(why) = self.refusal(now, &call, object) {
@@ -211,6 +249,7 @@ impl<J: Job> Session<J> {
         let old = entry.options.legacy.refusal(call);
         old.or_else(|| entry.lease_refusal(now, call))
             .or_else(|| self.ledger.loads.refusal(call.peer))
+            .or_else(|| self.ledger.loads.unread(call.peer, call.bulk))
             .or_else(|| entry.is_full().then_some(busy))
     }
 
@@ -237,7 +276,7 @@ impl<J: Job> Session<J> {
                 None
             } else {
                 // Leases and unread replies may have changed since it came.
-                let unread = || self.ledger.loads.unread(held.call.peer);
+                let unread = || self.ledger.loads.unread(held.call.peer, held.call.bulk);
                 entry.lease_refusal(now, &held.call).or_else(unread)
             };
             let executed = held.call.executed_if_dropped();

@@ -45,6 +45,7 @@ pub struct Refused {
     pub reply_not_kept: u64,
     pub too_many_in_flight: u64,
     pub replies_unread: u64,
+    pub no_room: u64,
     pub too_many_clients: u64,
     pub legacy: u64,
 }
@@ -67,6 +68,7 @@ impl Refused {
             Refusal::ReplyNotKept => &mut self.reply_not_kept,
             Refusal::TooManyInFlight { .. } => &mut self.too_many_in_flight,
             Refusal::RepliesUnread { .. } => &mut self.replies_unread,
+            Refusal::NoRoom { .. } => &mut self.no_room,
             Refusal::TooManyClients => &mut self.too_many_clients,
             Refusal::LegacyReadOnly | Refusal::LegacyOff => &mut self.legacy,
         } += 1;
@@ -88,6 +90,7 @@ impl Refused {
             + self.reply_not_kept
             + self.too_many_in_flight
             + self.replies_unread
+            + self.no_room
             + self.too_many_clients
             + self.legacy
     }

@@ -1,6 +1,6 @@
 //! What changed between two readings of a configuration.
 
-use super::Config;
+use super::{Config, legacy_word};
 use std::fmt::Display;
 
 /// What a configuration says, kept for comparison with the next.
@@ -8,7 +8,7 @@ pub struct Outline {
     listen: Vec<String>,
     plaintext: Vec<String>,
     /// Keys that have one value.
-    single: [(&'static str, String); 3],
+    single: [(&'static str, String); 8],
     objects: Vec<Object>,
 }
 
@@ -16,16 +16,18 @@ struct Object {
     name: String,
     kind: &'static str,
     fingerprint: String,
+    legacy: &'static str,
 }
 
 impl Outline {
     /// What `config` says.
     pub fn of(config: &Config) -> Self {
-        let Config { listen, plaintext, limits, queue, log, objects } = config;
+        let Config { listen, plaintext, limits, queue, bounds, legacy, log, objects } = config;
         let object = |object: &super::ObjectConfig| Object {
             name: object.name.clone(),
             kind: object.kind,
             fingerprint: object.fingerprint.clone(),
+            legacy: legacy_word(object.legacy),
         };
         Self {
             listen: texts(listen.iter()),
@@ -33,6 +35,11 @@ impl Outline {
             single: [
                 ("max_frame", limits.max_frame.to_string()),
                 ("queue", queue.to_string()),
+                ("max_inflight", bounds.max_inflight.to_string()),
+                ("max_unread", bounds.max_unread.to_string()),
+                ("max_unread_all", bounds.max_unread_all.to_string()),
+                ("connections", bounds.connections.to_string()),
+                ("legacy", legacy_word(*legacy).to_owned()),
                 ("log", log.as_str().to_ascii_lowercase()),
             ],
             objects: objects.iter().map(object).collect(),
@@ -50,11 +57,15 @@ impl Outline {
             }
         }
         for object in &next.objects {
-            let Object { name, kind, fingerprint } = object;
+            let Object { name, kind, fingerprint, legacy } = object;
             match self.objects.iter().find(|before| before.name == *name) {
                 None => changes.push(format!("object '{name}' ({kind}): added")),
                 Some(before) if before.fingerprint != *fingerprint => {
                     changes.push(format!("object '{name}' ({kind}): changed"));
+                }
+                Some(before) if before.legacy != *legacy => {
+                    let was = before.legacy;
+                    changes.push(format!("object '{name}' ({kind}): legacy {legacy}, was {was}"));
                 }
                 Some(_) => {}
             }
@@ -121,6 +132,8 @@ mod tests {
             listen = ['tcp://127.0.0.1:5556', 'tcp://0.0.0.0:5557']
             plaintext = ['10.1.0.0/16']
             max_frame = '1 MiB'
+            max_inflight = 8
+            legacy = 'ro'
             log = 'debug'
             [objects.tally]
             driver = 'counter'
@@ -139,8 +152,11 @@ mod tests {
                 "plaintext: 10.1.0.0/16 added",
                 "max_frame: 1048576, was 33554432",
                 "queue: 32, was 8",
+                "max_inflight: 8, was 64",
+                "legacy: ro, was rw",
                 "log: debug, was info",
                 "object 'tally' (counter): changed",
+                "object 'maths' (calculator): legacy ro, was rw",
                 "object 'new' (counter): added",
                 "object 'old' (counter): removed",
             ]

@@ -1,12 +1,13 @@
 //! The tables `[objects.NAME]`.
 
 use super::{
-    ObjectConfig,
+    ObjectConfig, bounds,
     read::{Placed, Reader, value_span},
 };
 use crate::access::{Filter, Pattern};
 use proximity_drivers::{KINDS, Kind, settings::Settings};
 use proximity_proto::{fault::did_you_mean, limits::MAX_NAME};
+use proximity_session::Legacy;
 use std::ops::Range;
 use toml::{
     Spanned,
@@ -14,10 +15,20 @@ use toml::{
 };
 
 /// The keys of an object that its driver does not see.
-pub(super) const KEYS: [&str; 3] = ["driver", "expose", "hide"];
+pub(super) const KEYS: [&str; 4] = ["driver", "expose", "hide", "legacy"];
 
 /// The keys that stand above all tables: below a header they would be that table's.
-const FILE_KEYS: [&str; 5] = ["listen", "plaintext", "max_frame", "queue", "log"];
+const FILE_KEYS: [&str; 9] = [
+    "listen",
+    "plaintext",
+    "max_frame",
+    "queue",
+    "max_inflight",
+    "max_unread",
+    "max_unread_all",
+    "connections",
+    "log",
+];
 
 /// Told with a pattern that is wrong.
 const PATTERN_HINT: &str =
@@ -32,7 +43,13 @@ struct Entry<'t, 'i> {
 }
 
 /// Reads all objects in the order in which they stand in the file.
-pub(super) fn read_all(reader: &mut Reader<'_>, tables: &DeTable<'_>) -> Vec<ObjectConfig> {
+///
+/// `legacy` is for those that say nothing of it.
+pub(super) fn read_all(
+    reader: &mut Reader<'_>,
+    tables: &DeTable<'_>,
+    legacy: Legacy,
+) -> Vec<ObjectConfig> {
     let mut entries = Vec::new();
     gather(reader, "", tables, &mut entries);
     entries.sort_by_key(|entry| entry.span.start);
@@ -46,7 +63,7 @@ pub(super) fn read_all(reader: &mut Reader<'_>, tables: &DeTable<'_>) -> Vec<Obj
             reader.mistake(entry.span.clone(), message, None);
         }
     }
-    entries.iter().filter_map(|entry| read(reader, entry)).collect()
+    entries.iter().filter_map(|entry| read(reader, entry, legacy)).collect()
 }
 
 /// Finds the objects in `tables`, whose names all start with `prefix`.
@@ -77,18 +94,22 @@ fn gather<'t, 'i>(
 }
 
 /// Reads one object; `None` if it is wrong, which is noted.
-fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> {
+fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>, legacy: Legacy) -> Option<ObjectConfig> {
     let Entry { name, span, table } = entry;
     if let Some(message) = wrong_name(name) {
         reader.mistake(span.clone(), message, None);
     }
     let mut own = reader.plain_table(table, "");
+    let mut fingerprinted = own.clone();
+    // It changes nothing for whoever goes on.
+    fingerprinted.remove("legacy");
     // Not as TOML: what was read of a wrong date cannot be written, and panics.
-    let fingerprint = format!("{own:?}");
+    let fingerprint = format!("{fingerprinted:?}");
     reader.refuse_keys_and_roles(&mut own, table);
     let mut settings = Settings::new(&own, &KEYS).of(name);
     let expose = reader.list::<Pattern>(&mut settings, table, "expose", Some(PATTERN_HINT));
     let hide = reader.list::<Pattern>(&mut settings, table, "hide", Some(PATTERN_HINT));
+    let legacy = bounds::legacy(&mut settings).unwrap_or(legacy);
     let kind = kind(reader, &mut settings, entry);
     let opener = kind.map(|kind| (kind.configure)(&mut settings));
     let mut mistakes = settings.finish();
@@ -106,7 +127,8 @@ fn read(reader: &mut Reader<'_>, entry: &Entry<'_, '_>) -> Option<ObjectConfig> 
     let placed = expose.iter().chain(&hide).flatten().cloned().collect::<Vec<_>>();
     let bare = |list: Vec<Placed<Pattern>>| list.into_iter().map(|(_, pattern)| pattern).collect();
     let filter = Filter::new(expose.map(bare), hide.map(bare).unwrap_or_default());
-    let object = ObjectConfig { name: name.clone(), kind: kind.name, opener, filter, fingerprint };
+    let (name, kind_name) = (name.clone(), kind.name);
+    let object = ObjectConfig { name, kind: kind_name, opener, filter, legacy, fingerprint };
     if reader.open
         && kind.tried_by_check
         && (table.contains_key("expose") || table.contains_key("hide"))

@@ -1,14 +1,15 @@
 //! The file's own keys, and what all keys need: places, lists, mistakes.
 
 use super::{
-    Config, DEFAULT_QUEUE, Endpoint, ObjectConfig,
+    Bounds, Config, DEFAULT_QUEUE, Endpoint, ObjectConfig, bounds,
     finding::{Finding, Findings, Source, about_file},
     object, syntax,
 };
 use crate::access::{Network, Networks};
 use log::LevelFilter;
 use proximity_drivers::settings::{Mistake, Settings, kind_of};
-use proximity_proto::limits::{Limits, MAX_FRAME, MIN_FRAME};
+use proximity_proto::limits::Limits;
+use proximity_session::Legacy;
 use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr},
@@ -16,7 +17,7 @@ use std::{
     str::FromStr,
 };
 use toml::{
-    Spanned, Table, Value,
+    Spanned, Table,
     de::{DeTable, DeValue},
 };
 
@@ -74,6 +75,7 @@ impl<'a> Reader<'a> {
         if let (Ok(listen), Ok(networks)) = (&listen, &networks) {
             self.who_may_come(table, listen, networks.as_deref().unwrap_or_default());
         }
+        let legacy = bounds::legacy(&mut settings).unwrap_or_default();
         let config = Config {
             listen: listen.into_iter().flatten().map(|(_, endpoint)| endpoint).collect(),
             plaintext: networks
@@ -82,13 +84,12 @@ impl<'a> Reader<'a> {
                 .flatten()
                 .map(|(_, network)| network)
                 .collect::<Networks>(),
-            limits: Limits { max_frame: max_frame(&mut settings), ..Limits::default() },
-            queue: settings
-                .int_in("queue", 1..=MAX_QUEUE)
-                .and_then(|queue| usize::try_from(queue).ok())
-                .unwrap_or(DEFAULT_QUEUE),
+            limits: Limits { max_frame: bounds::max_frame(&mut settings), ..Limits::default() },
+            queue: bounds::number(&mut settings, "queue", 1..=MAX_QUEUE, DEFAULT_QUEUE),
+            bounds: Bounds::read(&mut settings),
+            legacy,
             log: log_level(&mut settings),
-            objects: self.objects(table),
+            objects: self.objects(table, legacy),
         };
         self.mistakes(settings.finish(), table, 0..0, |key| {
             object::KEYS.contains(&key).then(|| format!("'{key}' stands below [objects.NAME]"))
@@ -147,9 +148,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn objects(&mut self, table: &DeTable<'_>) -> Vec<ObjectConfig> {
+    fn objects(&mut self, table: &DeTable<'_>, legacy: Legacy) -> Vec<ObjectConfig> {
         match table.get("objects").map(Spanned::get_ref) {
-            Some(DeValue::Table(tables)) => object::read_all(self, tables),
+            Some(DeValue::Table(tables)) => object::read_all(self, tables, legacy),
             Some(_) => {
                 let span = key_span(table, "objects");
                 self.mistake(span, "'objects' must be a table", Some("write [objects.NAME]"));
@@ -257,45 +258,6 @@ pub(super) fn key_span(table: &DeTable<'_>, key: &str) -> Range<usize> {
 /// Where the value of `key` stands.
 pub(super) fn value_span(table: &DeTable<'_>, key: &str) -> Range<usize> {
     table.get(key).map(Spanned::span).unwrap_or_default()
-}
-
-/// Bytes of the largest request and reply: a number, or a text with a unit.
-fn max_frame(settings: &mut Settings<'_>) -> usize {
-    let default = Limits::default().max_frame;
-    let Some(given) = settings.any("max_frame") else { return default };
-    let bytes = match given {
-        Value::Integer(bytes) => usize::try_from(*bytes).ok(),
-        Value::String(text) => parse_size(text),
-        _ => None,
-    };
-    let message = match (bytes, given) {
-        (Some(bytes), _) if (MIN_FRAME..=MAX_FRAME).contains(&bytes) => return bytes,
-        (Some(_), _) | (None, Value::Integer(_)) => {
-            format!("'max_frame' is {given}; it must be 64 KiB to 1 GiB")
-        }
-        _ => {
-            let given = match given {
-                Value::String(text) => format!("\"{text}\""),
-                other => kind_of(other).to_owned(),
-            };
-            format!("'max_frame' must be a number of bytes, or a text like \"32 MiB\", not {given}")
-        }
-    };
-    settings.refuse("max_frame", message);
-    default
-}
-
-/// The bytes in a text like `32 MiB`.
-fn parse_size(text: &str) -> Option<usize> {
-    let (number, unit) = text.trim().split_at_checked(text.find(|c: char| !c.is_ascii_digit())?)?;
-    let factor = match unit.trim() {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<usize>().ok()?.checked_mul(factor)
 }
 
 /// What to log.

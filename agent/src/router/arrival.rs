@@ -20,10 +20,6 @@ use proximity_proto::{
 use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request};
 use std::{fmt::Write, sync::Arc};
 
-/// Calls that one client may have waiting, as `hello` tells. One that has so many replies unread is not
-/// listened to.
-const MAX_INFLIGHT: usize = 64;
-
 /// Replies that may wait for a peer to read; while there are that many, its requests are not even read.
 const MAX_UNREAD: usize = 1024;
 
@@ -80,6 +76,11 @@ impl Router {
                 let (expires, progress) = (call.expires, call.progress);
                 let (id, call_epoch) = (call.id, call.epoch);
                 let asked = self.understand(&call, job.peer.as_deref());
+                let of_now = call.epoch.is_none_or(|told| told == epoch);
+                job.again = call.id.filter(|_| of_now && call.op.runs_something());
+                // Nobody learns here what he may not ask.
+                let may_come = |peer: &Arc<Peer>| peer.may_come(&self.plaintext);
+                job.again = job.again.filter(|_| job.peer.as_ref().is_some_and(may_come));
                 job.place = Place::of(&call, &job.request);
                 job.note(to, expires, progress, self.limits.max_frame);
                 asked.map(|asked| (asked, id, call_epoch))
@@ -92,12 +93,21 @@ impl Router {
         };
         match asked {
             Ok((asked, id, epoch)) => self.answer(asked, id, epoch, job),
-            Err(refused) => {
-                let (fault, reason) = *refused;
-                job.fail(&fault, Executed::No, reason);
-                self.deliver(job);
+            Err(refused) => self.refuse(*refused, job),
+        }
+    }
+
+    /// Answers what cannot be understood, or be allowed.
+    fn refuse(&mut self, (fault, reason): (Fault, Option<Reason>), mut job: Box<Job>) {
+        // What a call names may be gone since it ran: its answer is not.
+        if let (Some(id), Some(peer)) = (job.again, job.peer_id()) {
+            match self.session.answer_again(peer, id, job, &mut self.actions) {
+                Ok(()) => return,
+                Err(first) => job = first,
             }
         }
+        job.fail(&fault, Executed::No, reason);
+        self.deliver(job);
     }
 
     /// Makes MessagePack of a request in JSON.
@@ -223,7 +233,7 @@ impl Router {
             now: self.clock.now(),
             agent: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            limits: AgentLimits::new(&self.limits, MAX_INFLIGHT as u64),
+            limits: AgentLimits::new(&self.limits, self.bounds.max_inflight as u64),
             features: FEATURES.map(str::to_owned).to_vec(),
             objects: objects.collect(),
         }

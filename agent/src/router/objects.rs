@@ -8,7 +8,7 @@ use crate::{
     worker::{End, Order, Slot, Worker},
 };
 use proximity_proto::{Fault, Object, fault::Executed};
-use proximity_session::{Event, ObjectId, ObjectOptions, Uptime};
+use proximity_session::{Event, Legacy, ObjectId, ObjectOptions, Uptime};
 use std::{sync::Arc, time::Duration};
 
 /// How long after a try in vain an object is opened again; doubled each time, up to the second.
@@ -17,6 +17,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// What an agent looks like to the router.
 pub(super) struct Entry {
     pub(super) config: Arc<ObjectConfig>,
+    /// What old clients may do; may change while it is open.
+    legacy: Legacy,
     pub(super) worker: Worker,
     pub(super) state: State,
     /// What can be called; none before it was opened once.
@@ -107,6 +109,7 @@ impl Router {
         };
         self.names.insert(config.name.clone(), slot);
         let entry = Entry {
+            legacy: config.legacy,
             config,
             worker,
             state: State::Next,
@@ -156,7 +159,7 @@ impl Router {
                 entry.table = Some(table);
                 entry.away = None;
                 if entry.id.is_none() {
-                    let options = ObjectOptions { queue, ..ObjectOptions::default() };
+                    let options = ObjectOptions { queue, legacy: entry.legacy };
                     entry.id = Some(self.session.add_object(options));
                     self.slots.push(slot);
                 }
@@ -285,6 +288,8 @@ impl Router {
         self.plaintext = config.plaintext;
         self.limits = config.limits;
         self.queue = config.queue;
+        self.bounds = config.bounds;
+        self.session.set_budget(config.bounds.budget());
         let mut before = std::mem::take(&mut self.names);
         for object in config.objects {
             let name = object.name.clone();
@@ -294,6 +299,7 @@ impl Router {
             });
             if let Some(slot) = same {
                 self.names.insert(name, slot);
+                self.serve_as(slot, object.legacy);
                 continue;
             }
             self.add(object, former);
@@ -303,6 +309,16 @@ impl Router {
         }
         for slot in before.into_values() {
             self.remove(slot);
+        }
+    }
+
+    /// Serves an object that goes on as the configuration says now.
+    fn serve_as(&mut self, slot: Slot, legacy: Legacy) {
+        let queue = self.queue;
+        let Some(entry) = self.entry_mut(slot) else { return };
+        entry.legacy = legacy;
+        if let Some(object) = entry.id {
+            self.session.set_options(object, ObjectOptions { queue, legacy });
         }
     }
 

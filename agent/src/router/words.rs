@@ -84,6 +84,14 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             .hint("read them first"),
             Some(Reason::RepliesUnread),
         ),
+        Refusal::NoRoom { limit } => (
+            Fault::runtime_error(format!(
+                "the agent has no room for the reply of {object}.{method}: its clients have not read \
+                 {limit} bytes of replies"
+            ))
+            .hint("try again later, or ask for less at a time"),
+            Some(Reason::Busy),
+        ),
         Refusal::TooManyClients => (
             Fault::runtime_error("the agent has too many clients of late to remember another"),
             Some(Reason::TooManyClients),
@@ -91,12 +99,15 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
         Refusal::LegacyReadOnly => (
             Fault::new(
                 "PermissionError",
-                format!("{object}.{method} writes; old clients may only read here"),
-            ),
+                format!("{object}.{method} writes; clients of version 1 may only read '{object}'"),
+            )
+            .hint("'legacy' in the agent's configuration is \"ro\"; use a client of version 2"),
             None,
         ),
         Refusal::LegacyOff => {
-            (Fault::new("PermissionError", "old clients are not served here"), None)
+            let message = format!("clients of version 1 may not use '{object}'");
+            let hint = "'legacy' in the agent's configuration is \"off\"; use a client of version 2";
+            (Fault::new("PermissionError", message).hint(hint), None)
         }
     }
 }

@@ -13,7 +13,14 @@
 use super::{Event, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, job::BUFFER, os};
 use proximity_proto::{Principal, object::PrincipalKind};
-use std::{collections::HashMap, io, net::IpAddr, os::fd::AsRawFd, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    os::{fd::AsRawFd, unix::net::UnixStream},
+    sync::Arc,
+    time::Duration,
+};
 use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
 
 /// A peer that has not finished its handshake by then is dropped: it would hold a descriptor for ever.
@@ -101,6 +108,9 @@ impl Zmq {
     }
 
     fn bind(&mut self, endpoint: &Endpoint, max_frame: usize) -> Result<Listener, Error> {
+        if is_taken(endpoint) {
+            return Err(Error::EADDRINUSE);
+        }
         let socket = self.context.socket(zmq::ROUTER)?;
         socket.set_linger(millis(FAREWELL))?;
         // Replies to peers that are gone are to be seen, and counted.
@@ -303,6 +313,14 @@ impl Listener {
         log::debug!("{} calls from '{}'", self.address, peer.principal.address);
         self.peers.insert(identity, Arc::clone(&peer));
         peer
+    }
+}
+
+/// Whether somebody answers at a path already: libzmq would take it from him, unseen.
+fn is_taken(endpoint: &Endpoint) -> bool {
+    match endpoint {
+        Endpoint::Ipc(path) => UnixStream::connect(path).is_ok(),
+        Endpoint::Tcp { .. } => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use proximity_agent::{
     Control, Notifier, RunError,
     access::{Filter, Networks},
-    config::{Config, ObjectConfig},
+    config::{Bounds, Config, Legacy, ObjectConfig},
     run_over,
     transport::memory::{Client, Memory, Network},
 };
@@ -253,6 +253,7 @@ pub(crate) fn config(objects: Vec<(&str, &str, Opener)>) -> Config {
         kind: "test",
         opener,
         filter: Filter::new(None, vec!["tap_.*".parse().unwrap()]),
+        legacy: Legacy::default(),
         fingerprint: fingerprint.into(),
     };
     Config {
@@ -260,6 +261,8 @@ pub(crate) fn config(objects: Vec<(&str, &str, Opener)>) -> Config {
         plaintext: ["10.1.0.0/16".parse().unwrap()].into_iter().collect::<Networks>(),
         limits: Limits { max_frame: 64 << 10, ..Limits::default() },
         queue: 2,
+        bounds: Bounds::default(),
+        legacy: Legacy::default(),
         log: log::LevelFilter::Off,
         objects: objects.into_iter().map(object).collect(),
     }
@@ -379,6 +382,12 @@ impl Caller {
     /// Sends a request and returns its id.
     pub(crate) fn send(&self, op: Op, target: &str, args: &Arguments, with: &With) -> CallId {
         let id = CallId { client: self.uuid, seq: self.seq.fetch_add(1, Ordering::Relaxed) };
+        self.send_as(id, op, target, args, with);
+        id
+    }
+
+    /// Sends a request of a given id: again, perhaps.
+    pub(crate) fn send_as(&self, id: CallId, op: Op, target: &str, args: &Arguments, with: &With) {
         let (name, proc) = target.rsplit_once('.').unwrap_or((target, ""));
         let With { epoch, expires, progress, lease, credit } = *with;
         let lease = lease.as_ref().map(|token| &token[..]);
@@ -386,7 +395,6 @@ impl Caller {
         let mut bytes = Vec::new();
         request.write(&mut bytes);
         self.client.send(bytes);
-        id
     }
 
     /// Sends a call without arguments.

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "#[expose] takes what is pub")]
 
 mod calls;
+mod contract;
 mod harness;
 mod health;
 mod leases;

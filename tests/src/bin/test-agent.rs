@@ -8,7 +8,7 @@
 use proximity_agent::{
     Control,
     access::{Filter, Networks},
-    config::{Config, DEFAULT_QUEUE, ObjectConfig},
+    config::{Bounds, Config, DEFAULT_QUEUE, Legacy, ObjectConfig},
     run,
 };
 use proximity_drivers::Opener;
@@ -33,6 +33,8 @@ fn main() -> ExitCode {
         plaintext: Networks::default(),
         limits: Limits::default(),
         queue: DEFAULT_QUEUE,
+        bounds: Bounds::default(),
+        legacy: Legacy::default(),
         log: log::LevelFilter::Warn,
         objects: objects
             .into_iter()
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
                 kind: "test",
                 opener,
                 filter: Filter::default(),
+                legacy: Legacy::default(),
                 fingerprint: String::new(),
             })
             .collect(),
