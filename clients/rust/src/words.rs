@@ -3,23 +3,50 @@
 //! Words are parted by blanks outside of quotes and brackets. They keep their quotes: `"5"` is text
 //! where `5` is a number, see [`crate::argument`].
 
+/// What is open at a place of a line.
+#[derive(Default)]
+struct Open {
+    /// What closes the brackets, the innermost last.
+    brackets: Vec<char>,
+    quote: Option<char>,
+    escaped: bool,
+}
+
+impl Open {
+    /// Goes on behind `letter`; tells whether it stands outside of all quotes and brackets.
+    fn pass(&mut self, letter: char) -> bool {
+        match (self.quote, letter) {
+            _ if self.escaped => self.escaped = false,
+            (Some(_), '\\') => self.escaped = true,
+            (Some(mark), _) if mark == letter => self.quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => self.quote = Some(letter),
+            (None, '[') => self.brackets.push(']'),
+            (None, '{') => self.brackets.push('}'),
+            (None, '(') => self.brackets.push(')'),
+            (None, ']' | '}' | ')') => drop(self.brackets.pop()),
+            (None, _) => return self.brackets.is_empty(),
+        }
+        false
+    }
+}
+
+/// What is missing at the end of `line`, if something is.
+pub(crate) fn unclosed(line: &str) -> Option<char> {
+    let mut open = Open::default();
+    for letter in line.chars() {
+        open.pass(letter);
+    }
+    open.quote.or_else(|| open.brackets.pop())
+}
+
 /// Splits `line` at `separator`s that stand outside of quotes and brackets.
 fn split(line: &str, is_separator: impl Fn(char) -> bool) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let (mut start, mut depth, mut quote, mut escaped) = (0, 0usize, None, false);
+    let (mut parts, mut start, mut open) = (Vec::new(), 0, Open::default());
     for (at, letter) in line.char_indices() {
-        match (quote, letter) {
-            _ if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(mark), _) if mark == letter => quote = None,
-            (None, '"' | '\'') => quote = Some(letter),
-            (None, '[' | '{' | '(') => depth += 1,
-            (None, ']' | '}' | ')') => depth = depth.saturating_sub(1),
-            (None, _) if depth == 0 && is_separator(letter) => {
-                parts.push(&line[start..at]);
-                start = at + letter.len_utf8();
-            }
-            _ => {}
+        if open.pass(letter) && is_separator(letter) {
+            parts.push(&line[start..at]);
+            start = at + letter.len_utf8();
         }
     }
     parts.push(&line[start..]);
@@ -66,6 +93,21 @@ mod tests {
         assert_eq!(words(r#"x="a \" b" y"#), [r#"x="a \" b""#, "y"]);
         assert_eq!(words("unclosed 'quote is one"), ["unclosed", "'quote is one"]);
         assert!(words(" ").is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_found() {
+        for (line, missing) in [
+            ("foo.f(1, [2, 3])", None),
+            (r#"f "(" '[' "\"" "#, None),
+            ("foo.f(1, 2", Some(')')),
+            ("foo.f {'a': [1, 2}", Some('}')),
+            ("foo.f \"it's", Some('"')),
+            ("foo.f it's", Some('\'')),
+            ("foo.f 1)", None),
+        ] {
+            assert_eq!(unclosed(line), missing, "{line}");
+        }
     }
 
     #[test]

@@ -5,8 +5,10 @@ use proximity_client::{Client, Description, MethodDescription, ParamDescription}
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words that are no objects.
-pub(crate) const COMMANDS: [&str; 9] =
-    ["describe", "exit", "help", "leases", "list", "lock", "quit", "release", "steal"];
+pub(crate) const COMMANDS: [&str; 12] = [
+    "call", "describe", "exit", "get", "help", "leases", "list", "lock", "quit", "release", "set",
+    "steal",
+];
 
 /// What is known of the agent's objects.
 #[derive(Default)]
@@ -204,7 +206,11 @@ mod tests {
 
     #[test]
     fn the_first_word_is_a_command_an_object_or_its_member() {
-        assert_eq!(completed(""), "0: animals animals.angry describe exit help list quit srbs");
+        assert_eq!(
+            completed(""),
+            "0: animals animals.angry call describe exit get help leases list lock quit release set \
+             srbs steal"
+        );
         assert_eq!(completed("an"), "0: animals animals.angry");
         assert_eq!(completed("srbs."), "0: srbs.host srbs.listdev srbs.read srbs.read_int");
         assert_eq!(completed("srbs.re"), "0: srbs.read srbs.read_int");

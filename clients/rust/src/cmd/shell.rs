@@ -33,7 +33,7 @@ At the prompt:
   counter.value = 5                  set it
   srbs.read_uint?                    its documentation
   srbs                               what it can do
-  list, describe OBJECT, leases      as the commands
+  list, describe OBJECT, leases      as the commands; call, get and set may be written too
   lock OBJECT, release OBJECT        keep others from writing to it, until then or the end
   steal OBJECT                       the same, whoever has it
   ?, help                            this text
@@ -133,10 +133,17 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
     if line.starts_with('#') {
         return Ok(());
     }
-    if let Some(asked) = line.strip_suffix('?').or_else(|| line.strip_prefix('?')) {
-        let asked = asked.trim();
+    // One question mark or, out of habit, two.
+    if line.starts_with('?') || line.ends_with('?') {
+        let asked = line.trim_matches('?').trim();
         return if asked.is_empty() { help(app) } else { Describe::new(asked).run(app) };
     }
+    if let Some(missing) = words::unclosed(line) {
+        let hint = "a blank, bracket or quote that belongs to a text stands in quotes: \"it's\"";
+        return Err(Failure::usage(format!("a {missing} is missing"), hint));
+    }
+    // As the commands are called outside.
+    let line = ["call ", "get "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     if let Some((target, value)) = assignment(line) {
         return Set::new(target, value).run(app);
     }
@@ -147,6 +154,7 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
         ("list", []) => List::new(None).run(app),
         ("list", [object]) => List::new(Some(object)).run(app),
         ("describe", [target]) => Describe::new(target).run(app),
+        ("set", [target, value]) => Set::new(target, value).run(app),
         ("leases", []) => Leases {}.run(app),
         ("lock", [object]) => app.held.lock(app, object),
         ("release", [object]) => app.held.release(object),
