@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | lint | demo | bench`.
+//! The project's own commands: `cargo xtask test | lint | demo | bench | soak`.
 //!
 //! Plain std, so that it compiles in a second or two: `cargo demo` and CI both start here.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
@@ -10,6 +10,7 @@ mod floors;
 mod process;
 mod python;
 mod skips;
+mod soak;
 mod steps;
 mod suite;
 
@@ -23,6 +24,7 @@ commands:
   lint            format, clippy, docs, floors; builds no test
   demo [--once]   a mock board, an agent and a client at work on this machine
   bench           the benchmarks, each beside its floor in the same run
+  soak [OPTION]   the long measurements: kills, stops, outages, storms, by the thousand
 
 `cargo xtask COMMAND --help` says more.";
 
@@ -54,6 +56,14 @@ each beside a floor measured in the same run. With --check it exits 1 if a gate 
 the figures are printed as JSON. With --only, some parts alone are measured: latency, clients, codec,
 registers, bulk, boards, footprint.";
 
+const SOAK: &str = "\
+usage: cargo xtask soak [--only NAME[,NAME]] [--hours H] [--fresh]
+
+Builds the release binaries and runs the long measurements, one after the other. The figures of
+each are kept in target/soak/NAME.json; a part that held at this revision is not run again unless
+--fresh is given, so that an interrupted soak goes on where it was. With --hours all parts are run
+again, with other seeds, until the time is over. Ends with a table; exits 1 if a promise was broken.";
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -62,6 +72,8 @@ fn main() -> ExitCode {
         ["lint"] => suite::lint(),
         ["demo"] => demo::run(demo::After::Stay),
         ["demo", "--once"] => demo::run(demo::After::End),
+        ["soak", "--help" | "-h"] => help(SOAK),
+        ["soak", ref options @ ..] => soak::run(options),
         ["test", "--help" | "-h"] => help(TEST),
         ["lint", "--help" | "-h"] => help(LINT),
         ["demo", "--help" | "-h"] => help(DEMO),
