@@ -383,10 +383,12 @@ impl<'a> Fields<'a> {
         let (2, Some(word)) = (self.version(), self.op) else { return Ok(Op::Call) };
         Op::from_word(word).ok_or_else(|| {
             let words = Op::ALL.map(Op::as_str).join(", ");
-            Fault::value_error(format!(
-                "'op' is '{}'; this agent knows {words}",
-                word.escape_debug()
-            ))
+            // Escaped it may be five times as long: no sender is to have that much told back.
+            let told = match word.len() {
+                ..=MAX_NAME => format!("'{}'", word.escape_debug()),
+                len => format!("a text of {len} bytes"),
+            };
+            Fault::value_error(format!("'op' is {told}; this agent knows {words}"))
         })
     }
 }

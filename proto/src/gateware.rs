@@ -13,9 +13,13 @@
 //! too ([`is_gzip`]); decompressing is the caller's, who can bound it. Registers keep the order of the file and may
 //! overlap; names are unique in no format.
 
-use crate::katcp::unescape_in_place;
+use crate::{katcp::unescape_in_place, limits::MAX_NAME};
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// Lines before the bitstream, registers, and words in `?meta` lines that are taken. A large design has some thousands;
+/// without an end a file of 32 MiB could say so much that it is a gigabyte in memory.
+pub const MAX_ENTRIES: usize = 65_536;
 
 /// What is in a gateware file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,13 +117,21 @@ pub enum GatewareError {
         /// Bytes.
         len: usize,
     },
-    /// The name of a `.bof` symbol is not text, or has no end.
-    #[error(".bof symbol {index}: its name at byte {position} is not text that ends in NUL")]
+    /// The name of a `.bof` symbol is not text, or has no end, or is longer than a register's can be.
+    #[error(
+        ".bof symbol {index}: its name at byte {position} is not text of at most {MAX_NAME} bytes that ends in NUL"
+    )]
     SymbolName {
         /// From 0.
         index: usize,
         /// Bytes from the start of the file.
         position: usize,
+    },
+    /// There is more of something than any design has.
+    #[error("the file has more than {MAX_ENTRIES} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
     },
 }
 
@@ -184,7 +196,8 @@ pub struct HeaderLine<'a> {
 ///
 /// # Errors
 ///
-/// [`GatewareError::NoQuit`], or [`GatewareError::Line`] if the file stops being text before its `?quit`.
+/// [`GatewareError::NoQuit`], [`GatewareError::Line`] if the file stops being text before its `?quit`, or
+/// [`GatewareError::TooMany`].
 pub fn split_fpg(file: &[u8]) -> Result<(Vec<HeaderLine<'_>>, &[u8]), GatewareError> {
     let mut lines = Vec::new();
     let mut position = 0;
@@ -208,6 +221,9 @@ pub fn split_fpg(file: &[u8]) -> Result<(Vec<HeaderLine<'_>>, &[u8]), GatewareEr
                 reason: LineFault::NotARequest,
             });
         }
+        if lines.len() == MAX_ENTRIES {
+            return Err(GatewareError::TooMany { what: "header lines" });
+        }
         lines.push(HeaderLine { text, number, position });
         position = end;
     }
@@ -217,13 +233,20 @@ pub fn split_fpg(file: &[u8]) -> Result<(Vec<HeaderLine<'_>>, &[u8]), GatewareEr
 fn parse_fpg(file: &[u8]) -> Result<Gateware<'_>, GatewareError> {
     let (lines, bitstream) = split_fpg(file)?;
     let (mut registers, mut metadata) = (Vec::new(), Vec::new());
+    let mut words = 0;
     for line in lines {
         let fault =
             |reason| GatewareError::Line { line: line.number, position: line.position, reason };
         let mut fields = fields(line.text);
         match fields.next() {
             Some(b"?register") => registers.push(parse_register(fields).map_err(fault)?),
-            Some(b"?meta") => metadata.push(parse_meta(fields).map_err(fault)?),
+            Some(b"?meta") => {
+                words += line.text.iter().filter(|&&byte| byte == b'\t' || byte == b' ').count();
+                if words > MAX_ENTRIES {
+                    return Err(GatewareError::TooMany { what: "words in ?meta lines" });
+                }
+                metadata.push(parse_meta(fields).map_err(fault)?);
+            }
             _ => {}
         }
     }
@@ -298,12 +321,16 @@ fn parse_bof(file: &[u8]) -> Result<Gateware<'_>, GatewareError> {
         slice(file, "bitstream", u32_at(hardware, 8) as usize, u32_at(hardware, 12) as usize)?;
     let count = u32_at(hardware, 16) as usize;
     let names_at = u32_at(hardware, 20) as usize;
-    // Within the file, so its length bounds what is allocated.
+    if count > MAX_ENTRIES {
+        return Err(GatewareError::TooMany { what: "registers" });
+    }
     let symbols =
         slice(file, "symbol table", hardware_at + HARDWARE, count.saturating_mul(SYMBOL))?;
     let registers = symbols.chunks_exact(SYMBOL).enumerate().map(|(index, symbol)| {
         let position = names_at.saturating_add(u16_at(symbol, 0).into());
         let name = file.get(position..).and_then(|name| {
+            // Many symbols may point at one name.
+            let name = name.get(..name.len().min(MAX_NAME + 1))?;
             let name = name.get(..memchr::memchr(0, name)?)?;
             core::str::from_utf8(name).ok()
         });

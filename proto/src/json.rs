@@ -5,7 +5,7 @@
 //! `{"__float__": "nan"}`, `"inf"` and `"-inf"`.
 
 use crate::{
-    limits::{Limits, MAX_DEPTH},
+    limits::{Limits, MAX_DEPTH, MAX_NAME},
     reply,
     value::{Value, check},
 };
@@ -44,6 +44,8 @@ pub enum JsonError {
 /// [`JsonError::Syntax`] with line and column.
 pub fn to_messagepack(text: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result<(), JsonError> {
     let mut items = limits.max_items;
+    // Most text is longer than what it stands for; where it is not, the buffer doubles once or twice.
+    out.reserve(text.len().min(limits.max_frame));
     let mut parser = serde_json::Deserializer::from_slice(text);
     Writer { out, items: &mut items, depth: 0 }
         .deserialize(&mut parser)
@@ -157,11 +159,13 @@ impl Writer<'_> {
             "nan" => f64::NAN,
             "inf" => f64::INFINITY,
             "-inf" => f64::NEG_INFINITY,
-            _ => {
+            _ if text.len() <= MAX_NAME => {
                 return Err(E::custom(format_args!(
                     "'{FLOAT}' is '{text}'; it must be nan, inf or -inf"
                 )));
             }
+            // As long as the request: no sender is to have that told back.
+            _ => return Err(E::custom(format_args!("'{FLOAT}' must be nan, inf or -inf"))),
         };
         reply::value(self.out, Value::Float(number));
         Ok(())

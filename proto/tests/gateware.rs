@@ -103,9 +103,11 @@ fn what_is_wrong_is_told_with_its_place() {
     order[5] = 7;
     let mut count = good.clone();
     count[68..72].fill(0xff);
+    let mut table = good.clone();
+    table[68..72].copy_from_slice(&1000_u32.to_be_bytes());
     let mut name = good.clone();
     name[80..82].fill(0xff);
-    let table: [(&[u8], &str); 12] = [
+    let cases: [(&[u8], &str); 13] = [
         (
             b"",
             "neither .fpg nor .bof: it begins with [], not with '#!/bin/kcpfpg', '?' or 0x13 'BOF'",
@@ -130,11 +132,15 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (b"\x13BOF", ".bof header is 52 bytes at byte 0, past the end of the file"),
         (&order, ".bof byte 5 is 7; it must be 1 (little-endian) or 2 (big-endian)"),
-        (&count, ".bof symbol table is 51539607540 bytes at byte 80, past the end of the file"),
-        (&name, ".bof symbol 0: its name at byte 65627 is not text that ends in NUL"),
+        (&count, "the file has more than 65536 registers"),
+        (&table, ".bof symbol table is 12000 bytes at byte 80, past the end of the file"),
+        (
+            &name,
+            ".bof symbol 0: its name at byte 65627 is not text of at most 256 bytes that ends in NUL",
+        ),
         (&good[..good.len() - 1], ".bof bitstream is 4 bytes at byte 94, past the end of the file"),
     ];
-    for (file, text) in table {
+    for (file, text) in cases {
         assert_eq!(error(file), text);
     }
     assert_eq!(
@@ -142,6 +148,16 @@ fn what_is_wrong_is_told_with_its_place() {
         ".fpg line 2 (byte 16): ?meta needs a device, a tag, a key and a value",
     );
     assert_eq!(error(b"?register \xff 0 4\n?quit\n"), ".fpg line 1 (byte 0): not UTF-8 text");
+}
+
+#[test]
+fn what_no_design_has_so_many_of_is_refused() {
+    let lines = ["?x\n".repeat(65_537), "?quit\n".into()].concat();
+    assert_eq!(error(lines.as_bytes()), "the file has more than 65536 header lines");
+    let words = ["?meta a b c".into(), " d".repeat(65_537), "\n?quit\n".into()].concat();
+    assert_eq!(error(words.as_bytes()), "the file has more than 65536 words in ?meta lines");
+    let long = "n".repeat(257);
+    assert!(error(&bof(true, &[(&long, 3, 0, 4)], b"bits")).contains("at most 256 bytes"));
 }
 
 proptest! {

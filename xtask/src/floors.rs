@@ -23,6 +23,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "proximity-proto",
         ],
     ),
+    ("proximity-fuzz", &["proximity-agent", "proximity-proto", "proximity-tests"]),
     (
         "proximity-benches",
         &[

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod demo;
 mod floors;
+mod fuzz;
 mod process;
 mod python;
 mod skips;
@@ -25,6 +26,7 @@ commands:
   demo [--once]   a mock board, an agent and a client at work on this machine
   bench           the benchmarks, each beside its floor in the same run
   soak [OPTION]   the long measurements: kills, stops, outages, storms, by the thousand
+  fuzz [TARGET]   any bytes whatever into whatever reads bytes from outside
 
 `cargo xtask COMMAND --help` says more.";
 
@@ -64,6 +66,14 @@ each are kept in target/soak/NAME.json; a part that held at this revision is not
 --fresh is given, so that an interrupted soak goes on where it was. With --hours all parts are run
 again, with other seeds, until the time is over. Ends with a table; exits 1 if a promise was broken.";
 
+const FUZZ: &str = "\
+usage: cargo xtask fuzz [TARGET...] [--runs N] [--seed N] [--plain]
+       cargo xtask fuzz TARGET --replay FILE
+
+Targets: request, json, message, katcp, gateware, config; all of them if none is named. Runs them
+under cargo-fuzz where a nightly compiler and cargo-fuzz are there, else, or with --plain, with a
+loop of our own. An input that breaks something is kept, and told how to try it again.";
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -74,6 +84,8 @@ fn main() -> ExitCode {
         ["demo", "--once"] => demo::run(demo::After::End),
         ["soak", "--help" | "-h"] => help(SOAK),
         ["soak", ref options @ ..] => soak::run(options),
+        ["fuzz", "--help" | "-h"] => help(FUZZ),
+        ["fuzz", ref options @ ..] => fuzz::run(options),
         ["test", "--help" | "-h"] => help(TEST),
         ["lint", "--help" | "-h"] => help(LINT),
         ["demo", "--help" | "-h"] => help(DEMO),

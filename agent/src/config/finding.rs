@@ -74,13 +74,13 @@ impl Source<'_> {
             let pad: String = before.map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
             let meant = self.text.get(span).unwrap_or_default();
             let wide = meant.lines().next().unwrap_or_default().chars().count().max(1);
-            (shown.to_owned(), pad + &"^".repeat(wide))
+            (plain(shown), pad + &"^".repeat(wide))
         });
         Finding {
             file: self.file.to_owned(),
             place: Some((line, column)),
-            message: message.into(),
-            hint,
+            message: plain(&message.into()),
+            hint: hint.map(|hint| plain(&hint)),
             excerpt,
         }
     }
@@ -93,6 +93,11 @@ impl Source<'_> {
         let column = before.get(start..).unwrap_or_default().chars().count() + 1;
         (line, column)
     }
+}
+
+/// `text` as it may be shown: a file is not to move the terminal of whoever checks it.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 
 /// What is to be told about a file as a whole.
@@ -125,6 +130,14 @@ mod tests {
     #[test]
     fn columns_count_characters_and_tabs_stay_tabs() {
         assert_eq!(told("\té = x\n", 6..7), "a.toml:1:6: wrong\n  1 | \té = x\n    | \t    ^");
+    }
+
+    #[test]
+    fn no_line_moves_a_terminal() {
+        assert_eq!(
+            told("a\0\x1b[2J = 1\n", 1..2),
+            "a.toml:1:2: wrong\n  1 | a\u{fffd}\u{fffd}[2J = 1\n    |  ^"
+        );
     }
 
     #[test]
