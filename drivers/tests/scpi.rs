@@ -30,7 +30,7 @@ impl Generator {
     fn answer(&mut self, line: &str) -> Option<String> {
         match line {
             "*IDN?" => Some(IDN.to_owned()),
-            "SYST:ERR?" => {
+            "SYST:ERR?" | "ERR?" => {
                 let error = self.errors.pop_front().unwrap_or("+0,\"No error\"");
                 Some(error.to_owned())
             }
@@ -121,6 +121,12 @@ fn errors_are_the_instruments_own_text() {
     let told = scpi.ask("query", r#"["VOLTS?"]"#).replace(&path2, "PORT");
     assert_eq!(told, "RuntimeError: PORT refused 'VOLTS?': -113, Undefined header");
     assert_ne!(path, path2);
+
+    // Some ask by another word.
+    let (instrument, mut scpi, _) =
+        generator("check_errors = true\nerror_query = 'ERR?'\nresync = ''\nsync = ''\n");
+    assert_eq!(scpi.ask("write", r#"["VOLT 1.5"]"#), "null");
+    eventually("all came", || instrument.heard() == b"VOLT 1.5\nERR?\n");
 }
 
 #[test]

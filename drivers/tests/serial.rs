@@ -228,6 +228,24 @@ fn a_hang_up_in_mid_answer_is_an_error_at_once_and_the_port_comes_back_by_itself
 }
 
 #[test]
+fn what_is_to_be_sent_on_opening_is_sent_first_and_again_after_a_hang_up() {
+    let socket = Socket::new();
+    let instrument = Instrument::lines(&socket, |line| match line {
+        "PULL" => vec![Act::HangUp],
+        other => answers(other),
+    });
+    let mut port = port(&socket, "on_open = ['REMOTE', 'FAST']\nresync = ''\n");
+    assert_eq!(port.ask("query", r#"["Q1"]"#), r#""A1""#);
+    assert_eq!(port.ask("query", r#"["Q2"]"#), r#""A2""#);
+    let told = port.ask("query", r#"["PULL"]"#);
+    assert!(told.starts_with("ConnectionError: "), "{told}");
+    instrument.plug_in();
+    eventually("it comes back", || port.ask("query", r#"["Q3"]"#) == r#""A3""#);
+    let heard = String::from_utf8(instrument.heard()).unwrap();
+    assert_eq!(heard, "REMOTE\nFAST\nQ1\nQ2\nPULL\nREMOTE\nFAST\nQ3\n");
+}
+
+#[test]
 fn a_port_that_is_pulled_out_while_idle_says_so() {
     let socket = Socket::new();
     let plug = socket.plug();
