@@ -1,6 +1,6 @@
 //! One request on its way through the agent, in buffers that are used again.
 
-use crate::transport::Peer;
+use crate::transport::{LENT, Peer};
 use proximity_proto::{
     call::{Call, CallId, Codec, Place, ReplyTo},
     fault::{Executed, Fault, Reason},
@@ -28,6 +28,10 @@ pub(crate) struct Job {
     pub(crate) again: Option<CallId>,
     /// Whether its caller wants to be told of progress.
     pub(crate) progress: bool,
+    /// How many chunks of a large result its caller takes at first, if it takes any.
+    pub(crate) credit: Option<u64>,
+    /// Its reply is a value, not an error.
+    pub(crate) is_value: bool,
     /// The most that its reply may weigh.
     pub(crate) max_frame: usize,
     /// How it goes on, if it waits.
@@ -48,6 +52,8 @@ impl Job {
             expires: None,
             again: None,
             progress: false,
+            credit: None,
+            is_value: false,
             max_frame: 0,
             resume: None,
             lost: None,
@@ -63,7 +69,7 @@ impl Job {
         max_frame: usize,
     ) {
         (self.to, self.expires, self.progress) = (to, expires, progress);
-        self.max_frame = max_frame;
+        (self.max_frame, self.is_value) = (max_frame, false);
     }
 
     /// Who is to be answered.
@@ -73,6 +79,7 @@ impl Job {
 
     /// Makes a fault the reply.
     pub(crate) fn fail(&mut self, fault: &Fault, executed: Executed, refused: Option<Reason>) {
+        self.is_value = false;
         reply::fault(&mut self.reply, &self.to, fault, executed, refused);
     }
 
@@ -85,6 +92,7 @@ impl Job {
 
     /// Ends a reply whose value was written.
     pub(crate) fn finish(&mut self) {
+        self.is_value = true;
         let mut finished = reply::finish(&mut self.reply, &self.to);
         let (size, most) = (self.reply.len(), self.max_frame);
         if size > most {
@@ -96,6 +104,14 @@ impl Job {
         if let Err(fault) = finished {
             self.fail(&fault, Executed::Yes, None);
         }
+    }
+
+    /// Makes the final message of a result that went out in chunks the reply.
+    pub(crate) fn end_chunks(&mut self, count: u64, size: usize) {
+        // The result's own memory is not for a message as small as this.
+        self.reply = Vec::new();
+        self.is_value = false;
+        reply::chunked(&mut self.reply, &self.to, count, size as u64);
     }
 
     /// The object that the request names, for what is said about it.
@@ -113,9 +129,14 @@ impl Job {
         self.place.read(&self.request).map_or("", |(proc, _)| proc)
     }
 
-    fn words(&self) -> (&str, &str) {
+    /// The request, read again.
+    pub(crate) fn call(&self) -> Option<Call<'_>> {
         // It was within the limits when it came.
-        Call::parse(&self.request, &UNLIMITED).map_or(("", ""), |call| (call.name, call.proc))
+        Call::parse(&self.request, &UNLIMITED).ok()
+    }
+
+    fn words(&self) -> (&str, &str) {
+        self.call().map_or(("", ""), |call| (call.name, call.proc))
     }
 }
 
@@ -138,7 +159,10 @@ impl proximity_session::Job for Box<Job> {
 pub(crate) const BUFFER: usize = 2 << 20;
 
 /// What all kept buffers may hold together.
-const KEPT: usize = 16 << 20;
+const KEPT: usize = 8 << 20;
+
+/// Buffers that are kept without a job.
+const SPARE: usize = 8;
 
 /// Jobs that are kept.
 const JOBS: usize = 256;
@@ -149,22 +173,50 @@ pub(crate) struct Pool {
     /// The one used last is used next: its buffers are the ones in the cache, and those that fit.
     #[allow(clippy::vec_box, reason = "they travel in their boxes")]
     jobs: Vec<Box<Job>>,
-    /// What their buffers hold.
+    /// Buffers that came back from the transport, which had taken them from their jobs.
+    spare: Vec<Vec<u8>>,
+    /// What all of these buffers hold.
     bytes: usize,
 }
 
 impl Pool {
     /// A job with empty buffers.
     pub(crate) fn take(&mut self) -> Box<Job> {
-        let job = self.jobs.pop().unwrap_or_else(Job::new);
+        let mut job = self.jobs.pop().unwrap_or_else(Job::new);
         self.bytes = self.bytes.saturating_sub(job.request.capacity() + job.reply.capacity());
+        self.equip(&mut job);
         job
+    }
+
+    /// Gives a job whose buffer the transport took another.
+    pub(crate) fn equip(&mut self, job: &mut Job) {
+        if job.reply.capacity() < LENT && !self.spare.is_empty() {
+            job.reply = self.buffer();
+        }
+    }
+
+    /// An empty buffer without a job.
+    pub(crate) fn buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.bytes = self.bytes.saturating_sub(buffer.capacity());
+        buffer
+    }
+
+    /// Takes back a buffer without its job.
+    pub(crate) fn take_back(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        let keep = 1..=BUFFER;
+        if keep.contains(&capacity) && self.spare.len() < SPARE && self.bytes + capacity <= KEPT {
+            buffer.clear();
+            self.bytes += capacity;
+            self.spare.push(buffer);
+        }
     }
 
     /// Takes back a job that is over.
     pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
         (job.peer, job.resume, job.lost) = (None, None, None);
-        job.again = None;
+        (job.again, job.credit) = (None, None);
         for buffer in [&mut job.request, &mut job.reply] {
             buffer.clear();
             if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {

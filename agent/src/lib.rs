@@ -13,6 +13,7 @@
 pub mod access;
 mod audit;
 mod bell;
+mod chunks;
 mod clock;
 pub mod config;
 mod control;

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "each block says why it is sound")]
 
-use std::{io, time::Duration};
+use std::{ffi::c_void, io, mem::MaybeUninit, time::Duration};
 
 /// Waits until one of `fds` can be read, or `timeout` is over; `None` waits for ever.
 ///
@@ -54,5 +54,80 @@ pub(crate) fn give_memory_back() {
         if taken == 0 {
             log::warn!("the allocator does not take option {parameter} = {value}");
         }
+    }
+}
+
+/// Has the allocator give back all that is free, also between what is not.
+pub(crate) fn trim_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim takes a number, touches free memory only, and may be called at any time from
+    // any thread: glibc takes the arenas' locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// A message that libzmq has while it is on its way, and gives back then.
+pub(crate) trait Lent: Send {
+    /// What is sent. Must stay where it is, also when the value itself is moved.
+    fn bytes(&self) -> &[u8];
+
+    /// The message has left, or was thrown away. Called on any thread; must not panic.
+    fn give_back(self: Box<Self>);
+}
+
+/// Lends `parcel` to libzmq as the last frame of a message to `socket`, whose other frames it has taken.
+///
+/// It is given back in any case, at once if it is not sent; false says that it was not.
+pub(crate) fn lend<P: Lent>(socket: &mut zmq::Socket, parcel: Box<P>) -> bool {
+    extern "C" fn given_back<P: Lent>(_: *mut c_void, hint: *mut c_void) {
+        // SAFETY: `hint` is what `Box::into_raw` gave below, for the same `P`, and libzmq calls this
+        // once for each message.
+        let parcel = unsafe { Box::from_raw(hint.cast::<P>()) };
+        parcel.give_back();
+    }
+    let bytes = parcel.bytes();
+    let (data, size) = (bytes.as_ptr().cast_mut().cast::<c_void>(), bytes.len());
+    let hint = Box::into_raw(parcel).cast::<c_void>();
+    let mut message = MaybeUninit::<zmq_sys::zmq_msg_t>::uninit();
+    // SAFETY: `message` is memory for a message, which this fills; `data` points to `size` bytes that
+    // stay where they are until `given_back` drops them, and that libzmq only reads.
+    let result = unsafe {
+        zmq_sys::zmq_msg_init_data(message.as_mut_ptr(), data, size, Some(given_back::<P>), hint)
+    };
+    if result != 0 {
+        // No memory for its head: there is no message, and nobody calls.
+        given_back::<P>(data, hint);
+        return false;
+    }
+    // SAFETY: `message` was initialised, and the socket is open as long as its owner lends it to us.
+    let result = unsafe {
+        zmq_sys::zmq_msg_send(
+            message.as_mut_ptr(),
+            socket.as_mut_ptr(),
+            zmq_sys::ZMQ_DONTWAIT.cast_signed(),
+        )
+    };
+    if result < 0 {
+        // SAFETY: a message that could not be sent is still ours, and is closed once, here.
+        unsafe { zmq_sys::zmq_msg_close(message.as_mut_ptr()) };
+    }
+    result >= 0
+}
+
+/// Has the kernel close connections whose peer has not taken for so long what it was sent.
+pub(crate) fn give_up_deaf_peers(socket: &mut zmq::Socket, after: Duration) {
+    let after = libc::c_int::try_from(after.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the socket is open; the option takes an int, of which this is the address and the size.
+    let result = unsafe {
+        zmq_sys::zmq_setsockopt(
+            socket.as_mut_ptr(),
+            zmq_sys::ZMQ_TCP_MAXRT.cast_signed(),
+            std::ptr::from_ref(&after).cast(),
+            size_of::<libc::c_int>(),
+        )
+    };
+    if result != 0 {
+        log::warn!("libzmq does not close connections of peers that do not read");
     }
 }

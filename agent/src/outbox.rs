@@ -34,6 +34,8 @@ pub(crate) struct Outbox {
     next: Uptime,
     /// Until when there is no pause between tries.
     keen: Uptime,
+    /// Whose replies were thrown away, and how much they weighed: to be told to the session.
+    pub(crate) lost: Vec<(PeerId, usize)>,
     /// Replies that were dropped because their peer did not read.
     pub(crate) unread: u64,
 }
@@ -69,7 +71,11 @@ impl Outbox {
             let sent = transport.try_send(&peer, &mut job.reply);
             if sent != Sent::Full {
                 pool.give_back(job);
-                return (sent == Sent::Gone).then_some(peer.id);
+                if sent == Sent::Gone {
+                    self.lost.push((peer.id, size));
+                    return Some(peer.id);
+                }
+                return None;
             }
             let now = clock.now();
             if self.lines.is_empty() {
@@ -142,6 +148,7 @@ impl Outbox {
         let mut dropped = 0;
         for (job, _) in line.waiting {
             self.bytes -= job.reply.len();
+            self.lost.push((line.peer.id, job.reply.len()));
             pool.give_back(job);
             dropped += 1;
         }

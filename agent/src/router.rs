@@ -11,6 +11,7 @@
 //! only.
 
 mod arrival;
+mod bulk;
 mod health;
 mod leases;
 mod objects;
@@ -18,18 +19,20 @@ mod words;
 
 use crate::{
     access::Networks,
+    chunks::Streams,
     clock::Clock,
     config::{Bounds, Config, Endpoint},
     control::Control,
     job::{Job, Pool},
     outbox::Outbox,
-    transport::{self, ListenError, Transport},
+    transport::{self, LENT, ListenError, Transport},
     worker::{self, Mailbox, Order, Report, Slot, Surroundings},
 };
+use bulk::Bulk;
 use health::Health;
 use objects::{Entry, State};
 use proximity_proto::limits::Limits;
-use proximity_session::{Action, Event, HowCancelled, Place, Session, Uptime};
+use proximity_session::{Action, Event, HowCancelled, Place, Refusal, Session, Uptime};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -60,6 +63,9 @@ pub(crate) struct Router {
     performed: usize,
     pool: Pool,
     outbox: Outbox,
+    streams: Streams,
+    /// Calls that had a large reply of late.
+    bulk: Bulk,
     /// All objects there have been; a name of a slot is not used again.
     entries: Vec<Option<Entry>>,
     /// Those that can be called.
@@ -105,6 +111,8 @@ impl Router {
             performed: 0,
             pool: Pool::default(),
             outbox: Outbox::default(),
+            streams: Streams::default(),
+            bulk: Bulk::default(),
             entries: Vec::new(),
             names: HashMap::new(),
             slots: Vec::new(),
@@ -144,11 +152,12 @@ impl Router {
     pub(crate) fn serve(&mut self, on_ready: &mut dyn FnMut(&[String])) {
         let bell = Arc::clone(self.control.bell());
         self.obey(on_ready);
-        while !self.drained {
+        while !self.is_over() {
             if bell.was_rung() {
                 self.read_reports();
+                self.take_back();
                 self.obey(on_ready);
-                if self.drained {
+                if self.is_over() {
                     break;
                 }
             }
@@ -159,7 +168,7 @@ impl Router {
                 transport::Event::Request(peer) => self.arrive(peer, job),
                 transport::Event::Gone(peer) => {
                     self.pool.give_back(job);
-                    self.feed(Event::PeerGone { peer: peer.id });
+                    self.gone(peer.id);
                 }
                 transport::Event::Idle => {
                     self.pool.give_back(job);
@@ -206,7 +215,13 @@ impl Router {
 
     /// Does what is due by the clock; returns how long there is nothing more.
     fn keep_time(&mut self) -> Duration {
-        let wakes = [self.session.next_wake(), self.next_try, self.outbox.next_wake()];
+        let wakes = [
+            self.session.next_wake(),
+            self.next_try,
+            self.outbox.next_wake(),
+            self.streams.next_wake(),
+            self.bulk.next_wake(),
+        ];
         let next = wakes.into_iter().flatten().fold(self.health.next, Uptime::min);
         let now = self.clock.now();
         if next > now {
@@ -221,6 +236,10 @@ impl Router {
         if self.outbox.next_wake().is_some_and(|wake| wake <= now) {
             self.retry_replies();
         }
+        if self.streams.next_wake().is_some_and(|wake| wake <= now) {
+            self.send_chunks();
+        }
+        self.bulk.trim_memory(now);
         if self.health.next <= now {
             self.look_after_objects(now);
         }
@@ -285,6 +304,9 @@ impl Router {
             }
             Action::Reply { job } => self.deliver(job),
             Action::Refuse { mut job, why, executed } => {
+                if matches!(why, Refusal::NoRoom { .. }) && job.reply.len() >= LENT {
+                    self.bulk.note(&job);
+                }
                 let entry = self.names.get(job.object()).and_then(|&slot| self.entry(slot));
                 let away = entry.and_then(|entry| entry.away.as_ref());
                 let (fault, reason) = words::refusal(&why, &job, away);
@@ -357,10 +379,18 @@ impl Router {
 
     /// Sends a job's reply.
     fn deliver(&mut self, job: Box<Job>) {
+        if job.reply.len() >= LENT {
+            self.bulk.note(&job);
+        }
+        if Streams::takes(&job) {
+            self.streams.take(job, self.clock.now());
+            return self.send_chunks();
+        }
         let lost = self.outbox.send(job, &mut *self.transport, &mut self.pool, self.clock);
         if let Some(peer) = lost {
-            self.feed(Event::PeerGone { peer });
+            self.gone(peer);
         }
+        self.write_off();
     }
 
     /// Tries replies again that found no room.
@@ -370,7 +400,8 @@ impl Router {
         }
         let now = self.clock.now();
         while let Some(peer) = self.outbox.retry(&mut *self.transport, &mut self.pool, now) {
-            self.feed(Event::PeerGone { peer });
+            self.gone(peer);
         }
+        self.write_off();
     }
 }

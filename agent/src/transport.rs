@@ -18,7 +18,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -34,8 +34,9 @@ pub trait Transport: Send {
 
     /// Sends `payload` to `peer`, or does nothing: never waits.
     ///
-    /// May take the memory of a payload that it sends, where that is cheaper than to copy it.
-    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent;
+    /// Takes the memory of a payload of [`LENT`] bytes or more, and gives it back by
+    /// [`Transport::given_back`] once it has left.
+    fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent;
 
     /// Listens at `endpoints`, and nowhere else from now on. Where it listened before, it goes on
     /// without a break. No message beyond `max_frame` bytes is taken from a new connection.
@@ -50,6 +51,9 @@ pub trait Transport: Send {
         endpoints: &[Endpoint],
         max_frame: usize,
     ) -> Result<Vec<String>, ListenError>;
+
+    /// A payload that has left, or was thrown away with its connection. Rings the bell when there is one.
+    fn given_back(&mut self) -> Option<GivenBack>;
 
     /// What has passed, and what has not.
     fn traffic(&self) -> Traffic;
@@ -68,6 +72,17 @@ pub enum Event {
     Gone(Arc<Peer>),
     /// The bell was rung, the time is over, or nothing happened after all.
     Idle,
+}
+
+/// A payload of [`LENT`] bytes or more that is no longer on its way.
+#[derive(Debug)]
+pub struct GivenBack {
+    /// Whose it was.
+    pub peer: PeerId,
+    /// How many bytes.
+    pub bytes: usize,
+    /// Its memory, to be used again.
+    pub buffer: Vec<u8>,
 }
 
 /// What became of a message to a peer.
@@ -115,6 +130,8 @@ pub struct Peer {
     pub principal: Principal,
     /// The network address that it comes from; `None` if it has none, or none that is known.
     pub address: Option<IpAddr>,
+    /// How many bytes are lent to the transport for it.
+    lent: AtomicUsize,
     /// How the transport reaches it.
     route: Route,
 }
@@ -134,7 +151,12 @@ impl Peer {
     fn new(principal: Principal, address: Option<IpAddr>, route: Route) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = PeerId(NEXT.fetch_add(1, Relaxed));
-        Arc::new(Self { id, principal, address, route })
+        Arc::new(Self { id, principal, address, lent: AtomicUsize::new(0), route })
+    }
+
+    /// How many bytes are on their way to it.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent.load(Relaxed)
     }
 
     /// Whether it may come unencrypted: from this machine, or from one of `networks`.

@@ -205,13 +205,18 @@ fn a_call_allocates_nothing_in_steady_state() {
         for _ in 0..100 {
             client.ask(op, proc, numbers);
         }
-        let before = ALLOCATIONS.load(Relaxed);
+        // The transport has a large reply's buffer until that has left, so how many buffers there must
+        // be shows with time: they grow no more once there are enough.
         let mut size = 0;
-        for _ in 0..500 {
-            size = client.ask(op, proc, numbers);
-        }
-        let allocations = ALLOCATIONS.load(Relaxed) - before;
-        assert_eq!(allocations, 0, "in 500 times {proc} with replies of {size} bytes");
+        let mut round = || {
+            let before = ALLOCATIONS.load(Relaxed);
+            for _ in 0..500 {
+                size = client.ask(op, proc, numbers);
+            }
+            ALLOCATIONS.load(Relaxed) - before
+        };
+        let rounds: Vec<u64> = (0..5).map(|_| round()).take_while(|&count| count > 0).collect();
+        assert!(rounds.len() < 5, "{rounds:?} in 500 times {proc} with replies of {size} bytes");
     }
     agent.stop().unwrap();
 }

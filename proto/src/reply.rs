@@ -276,6 +276,13 @@ pub fn begin(out: &mut Vec<u8>, to: &ReplyTo) {
     }
 }
 
+/// Where in a reply that [`begin`] started the value stands.
+pub fn value_at(to: &ReplyTo) -> usize {
+    let mut head = Vec::new();
+    begin(&mut head, to);
+    head.len()
+}
+
 /// Ends a reply whose value was written: in the caller's codec.
 ///
 /// # Errors

@@ -53,21 +53,18 @@ impl Loads {
         is_full.then_some(Refusal::TooManyInFlight { limit })
     }
 
-    /// Why the connection may have no more replies, if it may not; `bulk` is known to be a large one.
-    pub(crate) fn unread(&self, peer: PeerId, bulk: bool) -> Option<Refusal> {
-        let all = self.budget.all_unread_bytes;
-        if bulk && self.unread_bytes >= all {
-            return Some(Refusal::NoRoom { limit: all });
-        }
+    /// Why the connection may have no more replies, if it may not; `bulk` is
+    /// what the next one is known to weigh.
+    pub(crate) fn unread(&self, peer: PeerId, bulk: usize) -> Option<Refusal> {
         let limit = self.budget.unread_bytes;
         let is_full = self.peers.get(&peer).is_some_and(|load| load.unread_bytes >= limit);
-        is_full.then_some(Refusal::RepliesUnread { limit })
+        is_full.then_some(Refusal::RepliesUnread { limit }).or_else(|| self.no_room(bulk))
     }
 
     /// Why there is no room for a reply of so many bytes, if there is none.
     pub(crate) fn no_room(&self, bytes: usize) -> Option<Refusal> {
         let limit = self.budget.all_unread_bytes;
-        let alone = self.unread_bytes == 0 || bytes < self.budget.counted_from;
+        let alone = self.unread_bytes == 0 || bytes == 0 || bytes < self.budget.counted_from;
         (!alone && self.unread_bytes.saturating_add(bytes) > limit)
             .then_some(Refusal::NoRoom { limit })
     }

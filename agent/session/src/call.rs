@@ -4,15 +4,14 @@ use crate::{CallId, Effect, Executed, Legacy, PeerId, Refusal, Uptime, lease::Le
 
 /// A call without its job.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each is true or false by itself")]
 pub(crate) struct Call {
     pub(crate) peer: PeerId,
     pub(crate) id: Option<CallId>,
     pub(crate) expires: Option<Uptime>,
     pub(crate) lease: Option<LeaseToken>,
     pub(crate) effect: Effect,
-    /// It is known to have a large reply.
-    pub(crate) bulk: bool,
+    /// What its reply is known to weigh.
+    pub(crate) bulk: usize,
     /// Its connection is gone: there is nobody to reply to.
     pub(crate) gone: bool,
     /// Its client took it back while it ran.
@@ -29,7 +28,7 @@ impl Call {
         expires: Option<Uptime>,
         lease: Option<LeaseToken>,
         effect: Effect,
-        bulk: bool,
+        bulk: usize,
     ) -> Self {
         Self { peer, id, expires, lease, effect, bulk, gone: false, cancelled: false, begun: false }
     }

@@ -56,8 +56,8 @@ pub struct Request<J> {
     pub effect: Effect,
     /// Whether it takes less time than to hand it to a worker.
     pub quick: bool,
-    /// Whether it is known to have a large reply.
-    pub bulk: bool,
+    /// What its reply is known to weigh; 0 where that is not known, or not much.
+    pub bulk: usize,
     /// The rest, which the session does not look at.
     pub job: J,
 }
@@ -66,7 +66,7 @@ impl<J> Request<J> {
     /// An old client's call: without id, epoch and deadline, not quick.
     pub fn new(peer: PeerId, object: ObjectId, effect: Effect, job: J) -> Self {
         let (id, epoch, expires, lease) = (None, None, None, None);
-        Self { peer, id, epoch, expires, lease, object, effect, quick: false, bulk: false, job }
+        Self { peer, id, epoch, expires, lease, object, effect, quick: false, bulk: 0, job }
     }
 }
 

@@ -31,8 +31,8 @@ impl Bounds {
     pub(crate) fn budget(&self) -> Budget {
         Budget {
             in_flight: self.max_inflight,
-            unread_bytes: usize::MAX,
-            all_unread_bytes: usize::MAX,
+            unread_bytes: self.max_unread,
+            all_unread_bytes: self.max_unread_all,
             counted_from: transport::LENT,
         }
     }

@@ -6,6 +6,7 @@ use super::{
     words,
 };
 use crate::{
+    chunks::CHUNK,
     job::{BUFFER, Job},
     table::Table,
     transport::Peer,
@@ -40,12 +41,13 @@ pub(super) enum Asked {
         object: ObjectId,
         effect: Effect,
         quick: bool,
+        bulk: usize,
         lease: Option<LeaseToken>,
     },
     Lease(LeaseAsked),
     Leases,
-    /// More chunks of a large result.
-    Credit,
+    /// So many more chunks of a large result.
+    Credit(u64),
 }
 
 impl Router {
@@ -54,6 +56,11 @@ impl Router {
         if self.outbox.holds(peer.id) >= MAX_UNREAD {
             self.ignored += 1;
             return self.pool.give_back(job);
+        }
+        if self.session.unread_bytes() > 0 {
+            // It may have left by now, and this call find room.
+            self.take_back();
+            self.pool.equip(&mut job);
         }
         let codec = Codec::of(&job.request);
         let epoch = self.session.epoch();
@@ -74,6 +81,7 @@ impl Router {
             Ok(call) => {
                 let to = ReplyTo { version: call.version, codec, id: call.id, epoch };
                 let (expires, progress) = (call.expires, call.progress);
+                job.credit = call.credit;
                 let (id, call_epoch) = (call.id, call.epoch);
                 let asked = self.understand(&call, job.peer.as_deref());
                 let of_now = call.epoch.is_none_or(|told| told == epoch);
@@ -144,7 +152,11 @@ impl Router {
                 self.table(call.name).map(|(_, table)| Asked::ListMethods(table.clone()))
             }
             Op::Leases => Ok(Asked::Leases),
-            Op::Credit => Ok(Asked::Credit),
+            // One that makes no sense fits no call, and has no answer either.
+            Op::Credit => {
+                let credit = call.args.positional.get(0).and_then(|credit| credit.as_u64());
+                Ok(Asked::Credit(credit.unwrap_or(0)))
+            }
             _ => {
                 let stale = call.epoch.is_some_and(|epoch| epoch != self.session.epoch());
                 let asked = if call.op.is_about_a_lease() {
@@ -176,7 +188,8 @@ impl Router {
             }
         };
         let lease = if effect == Effect::Read { None } else { token(call).map_err(own)? };
-        Ok(Asked::Call { object, effect, quick, lease })
+        let bulk = if self.session.unread_bytes() > 0 { self.bulk.size(call) } else { 0 };
+        Ok(Asked::Call { object, effect, quick, bulk, lease })
     }
 
     /// The object called `name`, if it was opened once.
@@ -195,16 +208,15 @@ impl Router {
 
     fn answer(&mut self, asked: Asked, id: Option<CallId>, epoch: Option<u64>, mut job: Box<Job>) {
         match asked {
-            Asked::Call { object, effect, quick, lease } => {
+            Asked::Call { object, effect, quick, bulk, lease } => {
                 let Some(peer) = job.peer_id() else { return self.pool.give_back(job) };
                 let expires = job.expires;
                 let plain = Request::new(peer, object, effect, job);
-                let request = Request { id, epoch, expires, lease, quick, ..plain };
+                let request = Request { id, epoch, expires, lease, quick, bulk, ..plain };
                 return self.feed(Event::Request(request));
             }
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
-            // It fits no call: no result goes out in chunks.
-            Asked::Credit => return self.pool.give_back(job),
+            Asked::Credit(credit) => return self.grant(id, credit, job),
             Asked::Lease(asked) => self.answer_lease(&asked, epoch, &mut job),
             Asked::Leases => job.answer(|out| reply::ToReply::to_reply(&self.leases(), out)),
             Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
@@ -218,6 +230,9 @@ impl Router {
                 let _ = write!(quoted, "'{}'", name.escape_debug());
                 reply::ToReply::to_reply(&("Interface error", quoted), out);
             }),
+        }
+        if let Some(peer) = job.peer_id() {
+            self.session.sent(peer, job.reply.len());
         }
         self.deliver(job);
     }
@@ -233,7 +248,10 @@ impl Router {
             now: self.clock.now(),
             agent: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            limits: AgentLimits::new(&self.limits, self.bounds.max_inflight as u64),
+            limits: AgentLimits {
+                chunk: CHUNK as u64,
+                ..AgentLimits::new(&self.limits, self.bounds.max_inflight as u64)
+            },
             features: FEATURES.map(str::to_owned).to_vec(),
             objects: objects.collect(),
         }

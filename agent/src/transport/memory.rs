@@ -1,12 +1,12 @@
 //! Messages within the process: drives the router in tests, without sockets.
 
-use super::{Event, ListenError, Peer, Route, Sent, Traffic, Transport};
+use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, os};
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::{
     collections::{HashMap, VecDeque},
     net::IpAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -36,6 +36,8 @@ struct Shared {
 struct State {
     to_router: VecDeque<Incoming>,
     clients: HashMap<u64, Inbox>,
+    /// Large messages that were read, or left unread by clients that went.
+    given_back: Vec<GivenBack>,
 }
 
 enum Incoming {
@@ -57,6 +59,19 @@ impl Memory {
         let shared = Arc::new(Shared { bell, state, arrived });
         let network = Network(Arc::clone(&shared));
         (Self { shared, traffic: Traffic::default() }, network)
+    }
+}
+
+impl State {
+    /// Gives a large message's memory back to the router; false for a small one.
+    fn give_back(&mut self, peer: &Peer, message: &[u8]) -> bool {
+        let bytes = message.len();
+        if bytes < LENT {
+            return false;
+        }
+        peer.lent.fetch_sub(bytes, Relaxed);
+        self.given_back.push(GivenBack { peer: peer.id, bytes, buffer: Vec::new() });
+        true
     }
 }
 
@@ -106,6 +121,9 @@ impl Client {
         let mut state = self.shared.lock();
         loop {
             if let Some(message) = state.clients.get_mut(&self.peer.id.0)?.messages.pop_front() {
+                if state.give_back(&self.peer, &message) {
+                    self.shared.bell.ring();
+                }
                 return Some(message);
             }
             let left = end.checked_duration_since(Instant::now())?;
@@ -123,7 +141,13 @@ impl Client {
 
     /// Goes. The agent is told, if `told`; otherwise it finds out when it sends.
     pub fn leave(self, told: bool) {
-        self.shared.lock().clients.remove(&self.peer.id.0);
+        let mut state = self.shared.lock();
+        let inbox = state.clients.remove(&self.peer.id.0);
+        for message in inbox.into_iter().flat_map(|inbox| inbox.messages) {
+            state.give_back(&self.peer, &message);
+        }
+        drop(state);
+        self.shared.bell.ring();
         if told {
             self.shared.tell_router(Incoming::Gone(self.peer));
         }
@@ -154,7 +178,7 @@ impl Transport for Memory {
         }
     }
 
-    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent {
+    fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
         match self.shared.lock().clients.get_mut(&peer.id.0) {
             None => {
                 self.traffic.unreachable += 1;
@@ -164,7 +188,12 @@ impl Transport for Memory {
                 self.traffic.full += 1;
                 return Sent::Full;
             }
-            Some(inbox) => inbox.messages.push_back(payload.clone()),
+            Some(inbox) => {
+                if payload.len() >= LENT {
+                    peer.lent.fetch_add(payload.len(), Relaxed);
+                }
+                inbox.messages.push_back(payload.clone());
+            }
         }
         self.traffic.sent += 1;
         self.shared.arrived.notify_all();
@@ -173,6 +202,10 @@ impl Transport for Memory {
 
     fn listen(&mut self, endpoints: &[Endpoint], _: usize) -> Result<Vec<String>, ListenError> {
         Ok(endpoints.iter().map(|endpoint| format!("memory for {endpoint}")).collect())
+    }
+
+    fn given_back(&mut self) -> Option<GivenBack> {
+        self.shared.lock().given_back.pop()
     }
 
     fn traffic(&self) -> Traffic {

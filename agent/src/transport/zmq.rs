@@ -10,15 +10,15 @@
 //!
 //! A reply has the form of its request. Anything longer is dropped whole, and counted.
 
-use super::{Event, ListenError, Peer, Route, Sent, Traffic, Transport};
-use crate::{bell::Bell, config::Endpoint, job::BUFFER, os};
+use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
+use crate::{bell::Bell, config::Endpoint, os};
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::{
     collections::HashMap,
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
@@ -34,6 +34,13 @@ const UNREAD: i32 = 16;
 /// What a frame may weigh beyond the largest request, so that one that is a little too large gets an
 /// answer that says so, and is not just cut off.
 const SLACK: usize = 64 << 10;
+
+/// A peer that takes nothing of what it was sent for so long loses its connection, and with it what
+/// lies there: memory is not held for ever for one that does not read.
+const DEAF: Duration = Duration::from_secs(30);
+
+/// Parcels that are kept to be used again.
+const PARCELS: usize = 64;
 
 /// How long replies that were sent may take to leave when a socket is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -53,7 +60,52 @@ pub struct Zmq {
     next_id: u64,
     identity: Message,
     payload: Message,
+    returns: Arc<Returns>,
+    parcels: Parcels,
     traffic: Traffic,
+}
+
+/// A large payload on its way, and whose it is; none in one that is kept.
+struct Parcel {
+    payload: Vec<u8>,
+    peer: Option<Arc<Peer>>,
+    returns: Arc<Returns>,
+}
+
+#[allow(clippy::vec_box, reason = "they travel in their boxes")]
+type Parcels = Vec<Box<Parcel>>;
+
+/// Where libzmq's threads put parcels that have left.
+struct Returns {
+    bell: Arc<Bell>,
+    parcels: Mutex<Parcels>,
+}
+
+impl Returns {
+    fn lock(&self) -> MutexGuard<'_, Parcels> {
+        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parcel {
+    fn new(returns: Arc<Returns>) -> Self {
+        Self { payload: Vec::new(), peer: None, returns }
+    }
+}
+
+impl os::Lent for Parcel {
+    fn bytes(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn give_back(self: Box<Self>) {
+        if let Some(peer) = &self.peer {
+            peer.lent.fetch_sub(self.payload.len(), Relaxed);
+        }
+        let returns = Arc::clone(&self.returns);
+        returns.lock().push(self);
+        returns.bell.ring();
+    }
 }
 
 /// A socket.
@@ -70,10 +122,13 @@ struct Listener {
 }
 
 impl Zmq {
-    /// A transport that listens nowhere yet.
-    pub fn new() -> Self {
+    /// A transport that listens nowhere yet. `bell` is the router's.
+    pub fn new(bell: Arc<Bell>) -> Self {
+        let parcels = Mutex::new(Vec::with_capacity(PARCELS));
         Self {
             context: Context::new(),
+            returns: Arc::new(Returns { bell, parcels }),
+            parcels: Vec::with_capacity(PARCELS),
             sockets: Vec::new(),
             polled: Vec::new(),
             first: 0,
@@ -111,7 +166,7 @@ impl Zmq {
         if is_taken(endpoint) {
             return Err(Error::EADDRINUSE);
         }
-        let socket = self.context.socket(zmq::ROUTER)?;
+        let mut socket = self.context.socket(zmq::ROUTER)?;
         socket.set_linger(millis(FAREWELL))?;
         // Replies to peers that are gone are to be seen, and counted.
         socket.set_router_mandatory(true)?;
@@ -119,6 +174,7 @@ impl Zmq {
         socket.set_router_handover(false)?;
         socket.set_handshake_ivl(millis(HANDSHAKE))?;
         socket.set_sndhwm(UNREAD)?;
+        os::give_up_deaf_peers(&mut socket, DEAF);
         socket.set_maxmsgsize(i64::try_from(max_frame + SLACK).unwrap_or(i64::MAX))?;
         socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
         socket.bind(&endpoint.to_string())?;
@@ -132,12 +188,6 @@ impl Zmq {
             dry: false,
             peers: Peers::default(),
         })
-    }
-}
-
-impl Default for Zmq {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -162,14 +212,22 @@ impl Transport for Zmq {
         self.take(request).unwrap_or(Event::Idle)
     }
 
-    fn try_send(&mut self, peer: &Peer, payload: &mut Vec<u8>) -> Sent {
+    fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
         let Route { socket, identity, delimited } = &peer.route;
         let Some(listener) = self.sockets.iter_mut().find(|listener| listener.id == *socket) else {
             self.traffic.unreachable += 1;
             return Sent::Gone;
         };
         listener.dry = false;
-        match listener.send(identity, *delimited, payload) {
+        let sent = if payload.len() < LENT {
+            listener.send(identity, *delimited, payload)
+        } else {
+            let returns = &self.returns;
+            let parcel =
+                self.parcels.pop().unwrap_or_else(|| Box::new(Parcel::new(Arc::clone(returns))));
+            listener.lend(peer, *delimited, payload, parcel)
+        };
+        match sent {
             Ok(()) => {
                 self.traffic.sent += 1;
                 Sent::Sent
@@ -218,6 +276,16 @@ impl Transport for Zmq {
             listener.map(|listener| listener.address.clone())
         };
         Ok(endpoints.iter().filter_map(address).collect())
+    }
+
+    fn given_back(&mut self) -> Option<GivenBack> {
+        let mut parcel = self.returns.lock().pop()?;
+        let buffer = std::mem::take(&mut parcel.payload);
+        let peer = parcel.peer.take();
+        if self.parcels.len() < PARCELS {
+            self.parcels.push(parcel);
+        }
+        Some(GivenBack { peer: peer?.id, bytes: buffer.len(), buffer })
     }
 
     fn traffic(&self) -> Traffic {
@@ -269,17 +337,35 @@ impl Listener {
         }
     }
 
-    fn send(&self, identity: &[u8], delimited: bool, payload: &mut Vec<u8>) -> Result<(), Error> {
+    /// Sends the frames before the payload.
+    fn address(&self, identity: &[u8], delimited: bool) -> Result<(), Error> {
         self.socket.send(identity, DONTWAIT | SNDMORE)?;
         // libzmq takes the rest of a message whose first frame it took.
         if delimited {
             self.socket.send(&[][..], DONTWAIT | SNDMORE)?;
         }
-        if payload.len() > BUFFER {
-            // Its memory is not kept for another call, so libzmq may have it.
-            return self.socket.send(std::mem::take(payload), DONTWAIT);
-        }
-        self.socket.send(&payload[..], DONTWAIT)
+        Ok(())
+    }
+
+    fn send(&self, identity: &[u8], delimited: bool, payload: &[u8]) -> Result<(), Error> {
+        self.address(identity, delimited)?;
+        self.socket.send(payload, DONTWAIT)
+    }
+
+    /// The same without a copy: libzmq has the payload until it has left.
+    fn lend(
+        &mut self,
+        peer: &Arc<Peer>,
+        delimited: bool,
+        payload: &mut Vec<u8>,
+        mut parcel: Box<Parcel>,
+    ) -> Result<(), Error> {
+        self.address(&peer.route.identity, delimited)?;
+        peer.lent.fetch_add(payload.len(), Relaxed);
+        std::mem::swap(&mut parcel.payload, payload);
+        parcel.peer = Some(Arc::clone(peer));
+        // One that was not sent was given back all the same.
+        if os::lend(&mut self.socket, parcel) { Ok(()) } else { Err(Error::EHOSTUNREACH) }
     }
 
     /// The peer that `identity`, the first frame of a message, is from.

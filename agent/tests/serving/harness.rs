@@ -205,6 +205,20 @@ impl Actor {
         }))
     }
 
+    /// Reads so many bytes.
+    #[effect(read)]
+    pub fn read(&mut self, bytes: usize) -> proximity_proto::reply::Bytes {
+        self.stage.change(|state| state.ran.push("read".into()));
+        proximity_proto::reply::Bytes((0..bytes).map(|at| (at / 1000).to_le_bytes()[0]).collect())
+    }
+
+    /// Takes so many bytes out of the device.
+    #[effect(write)]
+    pub fn fetch(&mut self, bytes: usize) -> proximity_proto::reply::Bytes {
+        self.stage.change(|state| state.ran.push("fetched".into()));
+        proximity_proto::reply::Bytes(vec![0; bytes])
+    }
+
     /// Returns more than fits into a frame.
     pub fn too_much(&self) -> proximity_proto::reply::Bytes {
         proximity_proto::reply::Bytes(vec![0; 100_000])
@@ -418,6 +432,13 @@ impl Caller {
             _ => panic!("neither value nor error: {bytes:02x?}"),
         };
         (message.id.expect("an id"), answer)
+    }
+
+    /// Whose the next message is, and whether it is the final one of a value.
+    pub(crate) fn receive_id(&self) -> (CallId, bool) {
+        let bytes = self.client.receive(PATIENCE).expect("a message");
+        let message = Message::parse(&bytes).unwrap();
+        (message.id.expect("an id"), matches!(message.content, Content::Ok(_)))
     }
 
     /// The answer to a call, which must be the next message.

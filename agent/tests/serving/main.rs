@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 #![allow(unreachable_pub, reason = "#[expose] takes what is pub")]
 
+mod bulk;
 mod calls;
 mod contract;
 mod harness;
