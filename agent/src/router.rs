@@ -127,6 +127,7 @@ impl Router {
             ignored: 0,
             drained: false,
         };
+        router.transport.set_connections(config.bounds.connections);
         router.session.set_budget(config.bounds.budget());
         for object in config.objects {
             router.add(object, None);

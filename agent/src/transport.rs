@@ -8,6 +8,7 @@
 //! For the author of a transport: it runs on the router's thread only, never waits for a peer, and
 //! counts what it has to drop.
 
+mod connections;
 pub mod memory;
 pub mod zmq;
 
@@ -51,6 +52,12 @@ pub trait Transport: Send {
         endpoints: &[Endpoint],
         max_frame: usize,
     ) -> Result<Vec<String>, ListenError>;
+
+    /// Serves so many connections from now on, those first that came first.
+    fn set_connections(&mut self, most: usize);
+
+    /// Whether the peer's connection is one of those.
+    fn serves(&mut self, peer: &Peer) -> bool;
 
     /// A payload that has left, or was thrown away with its connection. Rings the bell when there is one.
     fn given_back(&mut self) -> Option<GivenBack>;
@@ -143,6 +150,8 @@ struct Route {
     socket: u64,
     /// Which connection of that.
     identity: Box<[u8]>,
+    /// Its descriptor, where that is known.
+    fd: Option<i32>,
     /// Whether an empty frame stands before each message, as a REQ socket puts it.
     delimited: bool,
 }

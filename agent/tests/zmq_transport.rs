@@ -311,3 +311,26 @@ fn a_path_where_an_agent_answers_is_not_taken_from_it() {
     second.stop().unwrap();
     let _ = std::fs::remove_file(path);
 }
+
+#[test]
+fn connections_are_counted_as_they_come_and_go() {
+    let mut config = config(&["tcp://127.0.0.1:0"]).0;
+    config.bounds.connections = 2;
+    let agent = Agent::start(config).unwrap();
+    let mut first: Vec<zmq::Socket> = (0..2).map(|_| connect(zmq::REQ, agent.address())).collect();
+    for client in &first {
+        assert_eq!(ask(client, "peek"), [7]);
+    }
+    let third = connect(zmq::REQ, agent.address());
+    let words = b"the agent has 2 connections, the most that it serves";
+    let refused = |reply: &[u8]| reply.windows(words.len()).any(|part| part == words);
+    assert!(refused(&ask(&third, "peek")));
+    assert_eq!(ask(&first[0], "peek"), [7]);
+    first.pop();
+    let end = Instant::now() + Duration::from_secs(30);
+    while ask(&third, "peek") != [7] {
+        assert!(Instant::now() < end, "there is never room again");
+    }
+    let fourth = connect(zmq::REQ, agent.address());
+    assert!(refused(&ask(&fourth, "peek")));
+}

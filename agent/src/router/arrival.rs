@@ -64,6 +64,7 @@ impl Router {
         }
         let codec = Codec::of(&job.request);
         let epoch = self.session.epoch();
+        let served = self.transport.serves(&peer);
         job.peer = Some(peer);
         job.note(
             ReplyTo { version: 1, codec, id: None, epoch },
@@ -99,6 +100,11 @@ impl Router {
                 Err(Box::new((bad.fault, None)))
             }
         };
+        if !served {
+            let (fault, reason) = words::too_many_peers(self.bounds.connections);
+            job.fail(&fault, Executed::No, Some(reason));
+            return self.deliver(job);
+        }
         match asked {
             Ok((asked, id, epoch)) => self.answer(asked, id, epoch, job),
             Err(refused) => self.refuse(*refused, job),

@@ -112,6 +112,14 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
     }
 }
 
+/// A call over a connection beyond those that are served.
+pub(super) fn too_many_peers(limit: usize) -> (Fault, Reason) {
+    let message = format!("the agent has {limit} connections, the most that it serves");
+    let fault = Fault::runtime_error(message)
+        .hint("wait for one of them to end, or raise 'connections' in the agent's configuration");
+    (fault, Reason::TooManyPeers)
+}
+
 /// A call for an earlier run of the agent.
 pub(super) fn stale_epoch() -> (Fault, Option<Reason>) {
     let fault = Fault::runtime_error("the call was made for an earlier run of the agent");

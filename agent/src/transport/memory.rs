@@ -13,6 +13,8 @@ use std::{
 /// A transport whose peers are [`Client`]s of the same process.
 pub struct Memory {
     shared: Arc<Shared>,
+    /// How many clients are served.
+    most: usize,
     traffic: Traffic,
 }
 
@@ -58,7 +60,7 @@ impl Memory {
         let (state, arrived) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { bell, state, arrived });
         let network = Network(Arc::clone(&shared));
-        (Self { shared, traffic: Traffic::default() }, network)
+        (Self { shared, most: usize::MAX, traffic: Traffic::default() }, network)
     }
 }
 
@@ -101,7 +103,7 @@ impl Network {
     }
 
     fn connect(&self, principal: Principal, address: Option<IpAddr>) -> Client {
-        let route = Route { socket: 0, identity: Box::default(), delimited: false };
+        let route = Route { socket: 0, identity: Box::default(), fd: None, delimited: false };
         let peer = Peer::new(principal, address, route);
         let inbox = Inbox { messages: VecDeque::new(), room: usize::MAX };
         self.0.lock().clients.insert(peer.id.0, inbox);
@@ -202,6 +204,15 @@ impl Transport for Memory {
 
     fn listen(&mut self, endpoints: &[Endpoint], _: usize) -> Result<Vec<String>, ListenError> {
         Ok(endpoints.iter().map(|endpoint| format!("memory for {endpoint}")).collect())
+    }
+
+    fn set_connections(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    fn serves(&mut self, peer: &Peer) -> bool {
+        let state = self.shared.lock();
+        state.clients.keys().filter(|&&id| id < peer.id.0).count() < self.most
     }
 
     fn given_back(&mut self) -> Option<GivenBack> {

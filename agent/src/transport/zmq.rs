@@ -10,11 +10,12 @@
 //!
 //! A reply has the form of its request. Anything longer is dropped whole, and counted.
 
+use super::connections::Connections;
 use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, os};
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
@@ -52,7 +53,7 @@ const REMEMBERED: usize = 8192;
 pub struct Zmq {
     context: Context,
     sockets: Vec<Listener>,
-    /// One for each socket, and a last one for the bell.
+    /// One for each socket, one for each of their monitors, and a last one for the bell.
     polled: Vec<libc::pollfd>,
     /// Which socket is looked at first: each in turn.
     first: usize,
@@ -62,6 +63,7 @@ pub struct Zmq {
     payload: Message,
     returns: Arc<Returns>,
     parcels: Parcels,
+    connections: Connections,
     traffic: Traffic,
 }
 
@@ -112,6 +114,10 @@ impl os::Lent for Parcel {
 struct Listener {
     id: u64,
     socket: Socket,
+    /// Tells of connections as they come and go.
+    monitor: Socket,
+    /// Those that there are.
+    descriptors: HashSet<i32>,
     endpoint: Endpoint,
     /// How clients reach it.
     address: String,
@@ -129,6 +135,7 @@ impl Zmq {
             context: Context::new(),
             returns: Arc::new(Returns { bell, parcels }),
             parcels: Vec::with_capacity(PARCELS),
+            connections: Connections::default(),
             sockets: Vec::new(),
             polled: Vec::new(),
             first: 0,
@@ -162,10 +169,29 @@ impl Zmq {
         None
     }
 
+    /// Takes notice of the connections that came and went.
+    fn hear(&mut self) {
+        for listener in &mut self.sockets {
+            while let Some((event, fd)) = listener.heard() {
+                match event {
+                    Heard::Opened => {
+                        listener.descriptors.insert(fd);
+                        self.connections.opened(fd);
+                    }
+                    Heard::Closed => {
+                        listener.descriptors.remove(&fd);
+                        self.connections.closed(fd);
+                    }
+                }
+            }
+        }
+    }
+
     fn bind(&mut self, endpoint: &Endpoint, max_frame: usize) -> Result<Listener, Error> {
         if is_taken(endpoint) {
             return Err(Error::EADDRINUSE);
         }
+        self.next_id += 1;
         let mut socket = self.context.socket(zmq::ROUTER)?;
         socket.set_linger(millis(FAREWELL))?;
         // Replies to peers that are gone are to be seen, and counted.
@@ -177,12 +203,21 @@ impl Zmq {
         os::give_up_deaf_peers(&mut socket, DEAF);
         socket.set_maxmsgsize(i64::try_from(max_frame + SLACK).unwrap_or(i64::MAX))?;
         socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
+        let name = format!("inproc://monitor-{}", self.next_id);
+        let events = zmq::SocketEvent::ACCEPTED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
+        socket.monitor(&name, events)?;
+        let monitor = self.context.socket(zmq::PAIR)?;
+        monitor.set_linger(0)?;
+        // libzmq waits where a monitor is full, and everybody with it.
+        monitor.set_rcvhwm(0)?;
+        monitor.connect(&name)?;
         socket.bind(&endpoint.to_string())?;
         let address = socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.to_string());
-        self.next_id += 1;
         Ok(Listener {
             id: self.next_id,
             socket,
+            monitor,
+            descriptors: HashSet::new(),
             endpoint: endpoint.clone(),
             address,
             dry: false,
@@ -208,12 +243,16 @@ impl Transport for Zmq {
         for (listener, readable) in self.sockets.iter_mut().zip(readable.by_ref()) {
             listener.dry &= !readable;
         }
-        bell.wake_up(readable.next().unwrap_or(false));
+        let heard = readable.take(self.sockets.len()).any(|readable| readable);
+        if heard {
+            self.hear();
+        }
+        bell.wake_up(self.polled.last().is_some_and(|polled| polled.revents != 0));
         self.take(request).unwrap_or(Event::Idle)
     }
 
     fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
-        let Route { socket, identity, delimited } = &peer.route;
+        let Route { socket, identity, delimited, .. } = &peer.route;
         let Some(listener) = self.sockets.iter_mut().find(|listener| listener.id == *socket) else {
             self.traffic.unreachable += 1;
             return Sent::Gone;
@@ -263,9 +302,20 @@ impl Transport for Zmq {
             })?;
             bound.push(listener);
         }
-        self.sockets.retain(|listener| endpoints.contains(&listener.endpoint));
+        // What comes from a socket that is closed is no longer heard.
+        self.hear();
+        let (kept, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sockets)
+            .into_iter()
+            .partition(|listener| endpoints.contains(&listener.endpoint));
+        self.sockets = kept;
+        for fd in closed.iter().flat_map(|listener| &listener.descriptors) {
+            self.connections.closed(*fd);
+        }
+        drop(closed);
         self.sockets.append(&mut bound);
-        let descriptors = self.sockets.iter().map(|listener| listener.socket.as_raw_fd());
+        let messages = self.sockets.iter().map(|listener| listener.socket.as_raw_fd());
+        let connections = self.sockets.iter().map(|listener| listener.monitor.as_raw_fd());
+        let descriptors = messages.chain(connections);
         // The bell's place is filled in when it is polled.
         self.polled = descriptors
             .chain([-1])
@@ -276,6 +326,19 @@ impl Transport for Zmq {
             listener.map(|listener| listener.address.clone())
         };
         Ok(endpoints.iter().filter_map(address).collect())
+    }
+
+    fn set_connections(&mut self, most: usize) {
+        self.connections.set_limit(most);
+    }
+
+    fn serves(&mut self, peer: &Peer) -> bool {
+        let Some(fd) = peer.route.fd else { return true };
+        if self.connections.serves(fd) {
+            return true;
+        }
+        self.hear();
+        !self.connections.waits(fd)
     }
 
     fn given_back(&mut self) -> Option<GivenBack> {
@@ -293,6 +356,12 @@ impl Transport for Zmq {
     }
 }
 
+/// What a monitor tells.
+enum Heard {
+    Opened,
+    Closed,
+}
+
 /// What a receive found.
 enum Received {
     Nothing,
@@ -304,6 +373,23 @@ enum Received {
 }
 
 impl Listener {
+    /// What became of which connection, if something did.
+    fn heard(&self) -> Option<(Heard, i32)> {
+        loop {
+            let frames = self.monitor.recv_multipart(DONTWAIT).ok()?;
+            // Number of the event and descriptor; the second frame has the endpoint.
+            let [e0, e1, f0, f1, f2, f3] = frames.first()?[..] else { continue };
+            let event = u16::from_ne_bytes([e0, e1]);
+            let fd = i32::from_ne_bytes([f0, f1, f2, f3]);
+            if event == zmq::SocketEvent::ACCEPTED.to_raw() {
+                return Some((Heard::Opened, fd));
+            }
+            if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
+                return Some((Heard::Closed, fd));
+            }
+        }
+    }
+
     fn receive(&self, identity: &mut Message, payload: &mut Message) -> Received {
         if !self.frame(identity) {
             return Received::Nothing;
@@ -376,7 +462,7 @@ impl Listener {
         let mut from = if chosen { address(identity) } else { None };
         if let Some(peer) = self.peers.get(identity)
             && peer.route.delimited == delimited
-            && (!chosen || peer.address == from)
+            && (!chosen || (peer.address == from && peer.route.fd == descriptor(identity)))
         {
             return peer;
         }
@@ -393,8 +479,9 @@ impl Listener {
             name: String::new(),
             address: from.map(|from| from.to_string()).unwrap_or_default(),
         };
+        let fd = descriptor(identity);
         let identity: Box<[u8]> = identity[..].into();
-        let route = Route { socket: self.id, identity: identity.clone(), delimited };
+        let route = Route { socket: self.id, identity: identity.clone(), fd, delimited };
         let peer = Peer::new(principal, from, route);
         log::debug!("{} calls from '{}'", self.address, peer.principal.address);
         self.peers.insert(identity, Arc::clone(&peer));
@@ -408,6 +495,11 @@ fn is_taken(endpoint: &Endpoint) -> bool {
         Endpoint::Ipc(path) => UnixStream::connect(path).is_ok(),
         Endpoint::Tcp { .. } => false,
     }
+}
+
+/// The descriptor of a message's connection, under libzmq's own name for it.
+fn descriptor(frame: &mut Message) -> Option<i32> {
+    frame.gets("__fd")?.parse().ok()
 }
 
 /// Where the connection of a message comes from. For a local socket libzmq tells numbers of user and

@@ -147,3 +147,26 @@ fn a_reload_changes_the_bounds_of_objects_that_go_on() {
     assert!(shown(&caller.ask_raw(&old("actor", "boom"))).contains("may only read 'actor'"));
     assert_eq!(stage.opened(), 1);
 }
+
+#[test]
+fn connections_beyond_the_bound_are_told_so_until_there_is_room() {
+    let stage = Arc::new(Stage::default());
+    let mut config = config(vec![("actor", "1", stage.opener())]);
+    config.bounds.connections = 2;
+    let agent = Agent::start(config);
+    let (first, second, third) = (agent.caller(), agent.caller(), agent.caller());
+    let refused = Answer::Error {
+        line: "RuntimeError: the agent has 2 connections, the most that it serves".into(),
+        executed: "no",
+        reason: Some("TooManyPeers".into()),
+        hint: Some(
+            "wait for one of them to end, or raise 'connections' in the agent's configuration"
+                .into(),
+        ),
+    };
+    assert_eq!(third.call("actor.peek"), refused);
+    assert!(shown(&third.ask_raw(&old("actor", "peek"))).contains("has 2 connections"));
+    assert_eq!(first.call("actor.peek"), Answer::ok(7));
+    second.client.leave(true);
+    assert_eq!(third.call("actor.peek"), Answer::ok(7));
+}
