@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod output;
 mod signals;
+mod sink;
 
 use cli::Command;
 use log::LevelFilter;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             USAGE
         }
     };
+    sink::flush();
     code.into()
 }
 
@@ -72,7 +74,7 @@ fn serve(file: PathBuf) -> io::Result<u8> {
             return Ok(CONFIG);
         }
     };
-    let set_level = start_logging();
+    let set_level = start_logging(sink::Sink::start()?);
     set_level(config.log);
     proximity_agent::log_panics();
     for warning in warnings {
@@ -94,9 +96,10 @@ fn serve(file: PathBuf) -> io::Result<u8> {
 }
 
 /// Logs to standard error; returns what sets the level, which the environment's `RUST_LOG` overrides.
-fn start_logging() -> impl Fn(LevelFilter) + Send + Copy {
+fn start_logging(sink: sink::Sink) -> impl Fn(LevelFilter) + Send + Copy {
     let told = env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty());
     let mut builder = env_logger::Builder::new();
+    builder.target(env_logger::Target::Pipe(Box::new(sink)));
     if told {
         builder.parse_default_env();
     } else {
