@@ -81,7 +81,7 @@ fn generator(keys: &str) -> (Instrument, Device, String) {
     let instrument = Instrument::lines(&socket, move |line| {
         generator.answer(line).map_or_else(Vec::new, |answer| say(answer + "\n"))
     });
-    let keys = format!("{}timeout = 0.3\nsettle = 0.03\n{keys}", socket.key());
+    let keys = format!("{}timeout = 1.0\nsettle = 0.03\n{keys}", socket.key());
     (instrument, Device::new("scpi", &keys), socket.path().display().to_string())
 }
 
@@ -157,7 +157,7 @@ fn tcp() -> (Device, String) {
             thread::spawn(move || converse(stream));
         }
     });
-    let keys = format!("port = 'tcp://{address}'\ntimeout = 0.3\n");
+    let keys = format!("port = 'tcp://{address}'\ntimeout = 1.0\n");
     (Device::new("scpi", &keys), address)
 }
 
@@ -227,7 +227,7 @@ fn an_answer_that_is_cut_by_a_hang_up_is_no_answer() {
         "PULL?" => [say("+1.5"), vec![Act::HangUp], say("00000E+00\n")].concat(),
         line => generator.answer(line).map_or_else(Vec::new, |answer| say(answer + "\n")),
     });
-    let keys = format!("{}timeout = 0.3\nsettle = 0.03\n", socket.key());
+    let keys = format!("{}timeout = 1.0\nsettle = 0.03\n", socket.key());
     let mut scpi = Device::new("scpi", &keys);
     assert_eq!(scpi.ask("idn", "[]"), format!("\"{IDN}\""));
     let error = scpi.call("query", r#"["PULL?"]"#).unwrap_err();

@@ -120,7 +120,7 @@ fn valon(mut fate: Fate) -> (Instrument, Device, Arc<Mutex<State>>, String) {
         }
         acts
     });
-    let device = Device::new("valon", &format!("{}timeout = 0.3\n", socket.key()));
+    let device = Device::new("valon", &format!("{}timeout = 1.5\n", socket.key()));
     (instrument, device, state, socket.path().display().to_string())
 }
 

@@ -9,6 +9,8 @@
 //!
 //! What was not asked for is thrown away before each command, which then waits for silence too. Nothing here waits past the caller's deadline.
 
+mod step;
+
 use super::{
     SerialError,
     error::shown,
@@ -17,7 +19,7 @@ use super::{
 };
 use crate::reach::Limit;
 use proximity_proto::Context;
-use serialport::{ClearBuffer, SerialPort};
+use serialport::SerialPort;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -31,12 +33,6 @@ const MAX_LINE: usize = 1 << 20;
 const MAX_UNREAD: usize = 4 << 20;
 /// How often a wait looks whether its caller has called it off.
 const CANCEL_LOOK: Duration = Duration::from_millis(100);
-/// How often a probe is sent to learn its answer.
-const MAX_LEARNED: u32 = 6;
-/// How many lines may come before the answer to a probe.
-const MAX_OWED: u32 = 100;
-/// In how many slices silence is listened to.
-const SLICES: u32 = 10;
 /// How many bytes of a long answer come between one word of progress and the next.
 const PROGRESS: usize = 64 << 10;
 /// What a byte takes on the line at most: a start bit, eight, a parity bit, two stop bits.
@@ -354,152 +350,6 @@ impl Channel {
             log::debug!("{} sent {count} bytes that nobody asked for", self.name());
         }
         Ok(count > 0)
-    }
-
-    /// The exchange went wrong: what comes next may be anything.
-    pub(crate) fn out_of_step(&mut self) {
-        self.in_step = false;
-        if self.link.forgets() {
-            self.link.lost(&std::io::Error::other(
-                "dropped, for a late answer would find a wrong caller",
-            ));
-        }
-        // The answer may come for as long as the instrument had for it from the start.
-        self.owed = self.last.map(|last| last + self.patience());
-    }
-
-    fn resynchronise(&mut self, cx: &Context<'_>, doing: &[u8]) -> Result<(), SerialError> {
-        if let Some(owed) = self.owed {
-            self.listen_until(cx, owed, doing)?;
-            self.owed = None;
-        }
-        if let Some(port) = self.link.port() {
-            // The rest of a command that was cut short. A port that cannot do it has sent it by now.
-            let _ = port.tty().clear(ClearBuffer::Output);
-        }
-        let resync = std::mem::take(&mut self.manners.resync);
-        let sent = self.transmit(cx, &resync, doing);
-        self.manners.resync = resync;
-        sent?;
-        self.listen_for_silence(cx, doing)?;
-        if let Some(probe) = self.manners.sync.clone() {
-            self.probe(cx, &probe)?;
-        }
-        self.in_step = true;
-        Ok(())
-    }
-
-    /// Asks what is always answered alike, and takes all answers up to that one: what was owed comes before it.
-    /// So being in step does not rest on time alone.
-    fn probe(&mut self, cx: &Context<'_>, probe: &Probe) -> Result<(), SerialError> {
-        self.allowed = self.manners.timeout;
-        let expected = if let Some(known) = self.probe_answer.clone() {
-            self.probes += 1;
-            self.put(cx, &probe.query)?;
-            known
-        } else {
-            self.learn(cx, probe)?
-        };
-        // Learning may have seen all answers already.
-        let mut seen = self.probe_answer.is_none();
-        self.probe_answer = Some(expected.clone());
-        if self.probes == 0 {
-            return Ok(());
-        }
-        for _ in 0..MAX_OWED {
-            match self.line_behind(cx, &probe.end, &probe.query) {
-                Ok(line) if line == expected => (seen, self.probes) = (true, self.probes - 1),
-                Ok(_) => continue,
-                // Answers to earlier ones that went under with the port they were sent to.
-                Err(SerialError::NoAnswer { got: 0, .. }) if seen => self.probes = 0,
-                Err(error) => return Err(error),
-            }
-            if self.probes == 0 {
-                return Ok(());
-            }
-        }
-        Err(self.bad_answer(&probe.query, b"other lines", "what answered it before"))
-    }
-
-    /// Asks until two answers in a row are the same.
-    fn learn(&mut self, cx: &Context<'_>, probe: &Probe) -> Result<Vec<u8>, SerialError> {
-        let mut answers: Vec<Vec<u8>> = Vec::new();
-        for _ in 0..MAX_LEARNED {
-            self.probes += 1;
-            self.put(cx, &probe.query)?;
-            answers.push(self.line_behind(cx, &probe.end, &probe.query)?.to_vec());
-            if let [.., before, last] = answers.as_slice()
-                && before == last
-            {
-                let found = answers.iter().filter(|answer| *answer == last).count();
-                let found = u32::try_from(found).unwrap_or(u32::MAX);
-                self.probes = self.probes.saturating_sub(found);
-                return Ok(last.clone());
-            }
-            self.listen_for_silence(cx, &probe.query)?;
-        }
-        let last = answers.pop().unwrap_or_default();
-        let must_be = "the same answer each time, to see by it who is in step";
-        Err(self.bad_answer(&probe.query, &last, must_be))
-    }
-
-    fn greet(&mut self, cx: &Context<'_>) -> Result<(), SerialError> {
-        let lines = std::mem::take(&mut self.manners.on_open);
-        let greeted = lines.iter().try_for_each(|line| {
-            self.transmit(cx, line, line)?;
-            let pause = Instant::now() + self.manners.command_delay;
-            self.listen_until(cx, pause, line)
-        });
-        let any = !lines.is_empty();
-        self.manners.on_open = lines;
-        greeted?;
-        if any {
-            // An echo, or an answer that nobody asked for.
-            self.listen_for_silence(cx, b"what is sent on opening")?;
-        }
-        self.greeted = true;
-        Ok(())
-    }
-
-    /// Throws away what comes until nothing came for [`Manners::settle`].
-    ///
-    /// Silence is counted in slices that were listened to: an agent that was stopped meanwhile, or had no turn
-    /// on its processor, has heard nothing, and so has perhaps the adapter's driver.
-    fn listen_for_silence(&mut self, cx: &Context<'_>, doing: &[u8]) -> Result<(), SerialError> {
-        let Manners { settle, timeout, .. } = self.manners;
-        let limit = Limit::new(cx, timeout + settle * TRICKLE);
-        let mut silent = 0;
-        while silent < SLICES {
-            self.forget();
-            silent = if self.receive(cx, settle / SLICES, doing)? { 0 } else { silent + 1 };
-            if limit.is_over() && silent < SLICES {
-                let (port, doing) = (self.name().clone(), quoted(doing));
-                return Err(SerialError::OutOfStep { port, doing, settle });
-            }
-        }
-        self.forget();
-        Ok(())
-    }
-
-    /// Throws away what comes until a time.
-    fn listen_until(
-        &mut self,
-        cx: &Context<'_>,
-        at: Instant,
-        doing: &[u8],
-    ) -> Result<(), SerialError> {
-        loop {
-            let left = at.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            if cx.is_cancelled() {
-                let (port, doing) = (self.name().clone(), quoted(doing));
-                return Err(SerialError::OutOfStep { port, doing, settle: self.manners.settle });
-            }
-            self.receive(cx, left, doing)?;
-            self.forget();
-        }
     }
 
     /// Sends bytes, and receives meanwhile: an echo must not fill up the line.
