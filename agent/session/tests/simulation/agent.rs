@@ -355,6 +355,9 @@ impl World {
     fn step_after(&mut self, most: Time, object: ObjectId, step: Step) {
         let wait = self.rng.between(1, most);
         self.after(wait, Happening::Worker(self.agent.life, object, step));
+        if self.rng.chance(self.plan.stops) {
+            self.stop();
+        }
     }
 
     pub(crate) fn stopped_before_touch(&mut self, life: u32, object: ObjectId) {
@@ -380,7 +383,9 @@ impl World {
         };
         match step {
             Step::Check => {
-                if hand.interrupted || hand.deadline.is_some_and(|deadline| deadline <= now) {
+                let late = hand.deadline.is_some_and(|deadline| deadline <= now);
+                let looks = self.plan.mutation != Some(Mutation::NoLastCheck);
+                if looks && (hand.interrupted || late) {
                     return self.feed(Event::Lapsed { object, job: hand.work });
                 }
                 self.step_after(MS, object, Step::Touch);

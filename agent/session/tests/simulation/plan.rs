@@ -20,11 +20,13 @@ pub(crate) struct Plan {
     pub(crate) delay: Time,
     /// The longest time from one trouble of the agent to the next.
     pub(crate) trouble: Time,
+    /// At how many of 1,000 steps of a worker the agent is stopped: where it hurts most.
+    pub(crate) stops: u64,
     /// What is broken on purpose, to see that the checks notice.
     pub(crate) mutation: Option<Mutation>,
 }
 
-/// A part of the contract that the router loses before the session sees it.
+/// A part of the contract that the router loses before the session sees it, or the worker behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutation {
     /// Calls lose their id: a copy is another call.
@@ -37,17 +39,20 @@ pub(crate) enum Mutation {
     SequenceOnly,
     /// Leases are counted from 1 in each run of the agent: those of two runs look alike.
     LeaseWithoutEpoch,
+    /// Workers do not look at the clock and the cancel flag right before the board.
+    NoLastCheck,
     /// Calls lose the lease they are made under, and objects their leases' protection.
     NoLease,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Mutation; 6] = [
+    pub(crate) const ALL: [Mutation; 7] = [
         Mutation::NoDeduplication,
         Mutation::NoEpoch,
         Mutation::NoDeadline,
         Mutation::SequenceOnly,
         Mutation::LeaseWithoutEpoch,
+        Mutation::NoLastCheck,
         Mutation::NoLease,
     ];
 }
@@ -64,6 +69,7 @@ impl Plan {
         locks: 15,
         delay: 300 * MS,
         trouble: 2000 * MS,
+        stops: 5,
         mutation: None,
     };
 

@@ -173,9 +173,14 @@ impl World {
             0..=3 => self.crash(),
             4 => self.feed(Event::Drain),
             5 => self.reload(),
-            _ => self.agent.stopped_until = self.now + self.rng.between(MS, 1500 * MS),
+            _ => self.stop(),
         }
         self.plan_trouble();
+    }
+
+    /// SIGSTOP, and SIGCONT some time later.
+    pub(crate) fn stop(&mut self) {
+        self.agent.stopped_until = self.now + self.rng.between(MS, 1500 * MS);
     }
 
     fn plan_trouble(&mut self) {
