@@ -1,11 +1,24 @@
 //! What `proximity-agent check` prints.
 
-use proximity_agent::config::{Bounds, Config, Finding, Findings, Loaded, legacy_word};
+use crate::output::{complain, say};
+use proximity_agent::config::{self, Bounds, Config, Finding, Findings, Loaded, legacy_word};
 use serde_json::{Value, json};
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
+
+/// Prints what is in `file`, or what is wrong with it. Returns whether it can be used.
+pub(crate) fn run(file: &Path, for_programs: bool) -> bool {
+    let loaded = config::check(file);
+    let name = file.display().to_string();
+    match &loaded {
+        _ if for_programs => say(&json(&name, &loaded)),
+        Ok((config, warnings)) => say(&text(&name, config, warnings)),
+        Err(found) => complain(&mistakes(&name, found)),
+    }
+    loaded.is_ok()
+}
 
 /// The configuration in lines for a person, with what is most likely not meant.
-pub(crate) fn text(file: &str, config: &Config, warnings: &[Finding]) -> String {
+fn text(file: &str, config: &Config, warnings: &[Finding]) -> String {
     let objects = count(config.objects.len(), "object");
     let mut out = format!("{file}: {objects}, {}\n\n", count(warnings.len(), "warning"));
     // Writing to a String does not fail.
@@ -30,7 +43,7 @@ pub(crate) fn mistakes(file: &str, found: &Findings) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(file: &str, loaded: &Loaded) -> String {
+fn json(file: &str, loaded: &Loaded) -> String {
     let answer = match loaded {
         Ok((config, warnings)) => json!({
             "file": file,

@@ -2,7 +2,11 @@
 
 use lexopt::{Arg, Parser};
 use proximity_proto::fault::did_you_mean;
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Read when `-c` names no file.
 pub(crate) const DEFAULT_FILE: &str = "/etc/proximity/agent.toml";
@@ -11,12 +15,16 @@ pub(crate) const DEFAULT_FILE: &str = "/etc/proximity/agent.toml";
 pub(crate) const HELP: &str = "\
 The Proximity agent: lets programs on other machines use the hardware of this one.
 
-  proximity-agent serve [-c FILE]           runs the agent
+  proximity-agent serve [-c FILE] [--log json] [--metrics ADDR]
+                                            runs the agent
   proximity-agent check [-c FILE] [--json]  says what is in FILE, and what is wrong with it
   proximity-agent --version                 tells the versions of the agent and of libzmq
 
   -c, --config FILE   the configuration; unless told, /etc/proximity/agent.toml
       --json          the answer as JSON, for programs
+      --log FORM      text, or json: an object for each line of the log
+      --metrics ADDR  tells Prometheus how the agent is, at http://ADDR/metrics; ADDR is
+                      PORT (then on 127.0.0.1 only), IP:PORT or [IP]:PORT
   -h, --help          this text
 
 To try it, write into a file agent.toml
@@ -37,6 +45,8 @@ It prints 'listening tcp://127.0.0.1:5555', then 'ready'. From another terminal:
 SIGTERM and SIGINT stop it once running calls have ended; a second one stops it at once. SIGHUP
 reads FILE again: unchanged objects go on undisturbed, and a FILE with mistakes changes nothing.
 It logs to standard error; RUST_LOG (error, warn, info, debug, trace) wins over 'log' in FILE.
+'log' is among what SIGHUP changes. Started by systemd it tells that when it is ready, reloading and
+stopping, and feeds its watchdog.
 
 exit status: 0 well, 1 failed, 2 wrong usage, 69 an address is in use, 78 wrong configuration
 ";
@@ -45,7 +55,14 @@ exit status: 0 well, 1 failed, 2 wrong usage, 69 an address is in use, 78 wrong 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Run with a configuration.
-    Serve(PathBuf),
+    Serve {
+        /// The file.
+        file: PathBuf,
+        /// How to log.
+        form: Form,
+        /// Where Prometheus is told how the agent is.
+        metrics: Option<SocketAddr>,
+    },
     /// Say what is wrong with a configuration.
     Check {
         /// The file.
@@ -57,6 +74,16 @@ pub(crate) enum Command {
     Version,
     /// Tell how it is used.
     Help,
+}
+
+/// What a line of the log looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
 }
 
 /// What is wrong with the arguments, in a line.
@@ -72,6 +99,12 @@ pub(crate) enum UsageError {
     SecondCommand { first: &'static str, second: String },
     #[error("--json goes with check only")]
     Json,
+    #[error("--log and --metrics go with serve only")]
+    Serve,
+    #[error("--log takes text or json, not '{0}'")]
+    Form(String),
+    #[error("--metrics takes PORT, IP:PORT or [IP]:PORT, not '{0}'")]
+    Metrics(String),
 }
 
 impl From<lexopt::Error> for UsageError {
@@ -89,23 +122,43 @@ impl Command {
         let mut command = None;
         let mut file = PathBuf::from(DEFAULT_FILE);
         let mut json = false;
+        let (mut form, mut metrics) = (None, None);
         while let Some(argument) = parser.next()? {
             match argument {
                 Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
                 Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
                 Arg::Short('c') | Arg::Long("config") => file = parser.value()?.into(),
                 Arg::Long("json") => json = true,
+                Arg::Long("log") => form = Some(form_of(&parser.value()?.to_string_lossy())?),
+                Arg::Long("metrics") => {
+                    metrics = Some(address_of(&parser.value()?.to_string_lossy())?);
+                }
                 Arg::Value(word) => command = Some(name(command, &word.to_string_lossy())?),
                 other => return Err(other.unexpected().into()),
             }
         }
         match command {
+            Some("check") if form.is_some() || metrics.is_some() => Err(UsageError::Serve),
             Some("check") => Ok(Command::Check { file, json }),
             _ if json => Err(UsageError::Json),
-            Some(_) => Ok(Command::Serve(file)),
+            Some(_) => Ok(Command::Serve { file, form: form.unwrap_or_default(), metrics }),
             None => Err(UsageError::NoCommand),
         }
     }
+}
+
+fn form_of(word: &str) -> Result<Form, UsageError> {
+    match word {
+        "text" => Ok(Form::Text),
+        "json" => Ok(Form::Json),
+        other => Err(UsageError::Form(other.to_owned())),
+    }
+}
+
+/// Where to listen: on this machine only, unless told.
+fn address_of(word: &str) -> Result<SocketAddr, UsageError> {
+    let port = || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, word.parse().ok()?)));
+    word.parse().ok().or_else(port).ok_or_else(|| UsageError::Metrics(word.to_owned()))
 }
 
 /// The command that `word` names, where `first` has been named before.
@@ -135,11 +188,21 @@ mod tests {
     #[test]
     fn arguments_mean_what_the_help_says() {
         let file = |file: &str| PathBuf::from(file);
+        let serve =
+            |name: &str| Command::Serve { file: file(name), form: Form::Text, metrics: None };
+        let told = |address: &str| Command::Serve {
+            file: file(DEFAULT_FILE),
+            form: Form::Json,
+            metrics: Some(address.parse().unwrap()),
+        };
         for (line, command) in [
-            ("serve", Command::Serve(file(DEFAULT_FILE))),
-            ("serve -c a.toml", Command::Serve(file("a.toml"))),
-            ("-c a.toml serve", Command::Serve(file("a.toml"))),
-            ("serve --config=a.toml", Command::Serve(file("a.toml"))),
+            ("serve", serve(DEFAULT_FILE)),
+            ("serve -c a.toml", serve("a.toml")),
+            ("-c a.toml serve", serve("a.toml")),
+            ("serve --config=a.toml", serve("a.toml")),
+            ("serve --log text", serve(DEFAULT_FILE)),
+            ("serve --log=json --metrics 9187", told("127.0.0.1:9187")),
+            ("--metrics [::1]:9187 serve --log json", told("[::1]:9187")),
             ("check -ca.toml", Command::Check { file: file("a.toml"), json: false }),
             ("check --json", Command::Check { file: file(DEFAULT_FILE), json: true }),
             ("--version", Command::Version),
@@ -158,6 +221,9 @@ mod tests {
             ("start", "no command 'start'; there are: serve, check"),
             ("serve check", "one command at a time: 'check' stands behind 'serve'"),
             ("serve --json", "--json goes with check only"),
+            ("check --log json", "--log and --metrics go with serve only"),
+            ("serve --log xml", "--log takes text or json, not 'xml'"),
+            ("serve --metrics here", "--metrics takes PORT, IP:PORT or [IP]:PORT, not 'here'"),
             ("serve -c", "missing argument for option '-c'"),
             ("serve --port 1", "invalid option '--port'"),
             ("serve -x", "invalid option '-x'"),

@@ -1,9 +1,13 @@
 //! Orders from outside: from a signal's thread, or from a test.
 
-use crate::{bell::Bell, config::Config, notify::Notifier};
+use crate::{bell::Bell, config::Config, notify::Notifier, router::Snapshot};
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    time::Duration,
 };
 
 /// Tells a running agent to stop, or to change. Clones tell the same agent.
@@ -20,6 +24,8 @@ pub(crate) struct Orders {
     pub(crate) drain: bool,
     /// The last one, if there were several.
     pub(crate) reload: Option<Config>,
+    /// Who wants to know how the agent is.
+    pub(crate) snapshots: Vec<SyncSender<Snapshot>>,
 }
 
 impl Control {
@@ -61,6 +67,13 @@ impl Control {
     /// Whom the agent tells how it is.
     pub fn notifier(&self) -> &Notifier {
         &self.notifier
+    }
+
+    /// How the agent is, if its router tells within `time`.
+    pub(crate) fn snapshot(&self, time: Duration) -> Option<Snapshot> {
+        let (asker, told) = sync_channel(1);
+        self.give(|orders| orders.snapshots.push(asker));
+        told.recv_timeout(time).ok()
     }
 
     fn give(&self, order: impl FnOnce(&mut Orders)) {

@@ -1,6 +1,9 @@
 //! One request on its way through the agent, in buffers that are used again.
 
-use crate::transport::{LENT, Peer};
+use crate::{
+    transport::{LENT, Peer},
+    worker::Slot,
+};
 use proximity_proto::{
     call::{Call, CallId, Codec, Place, ReplyTo},
     fault::{Executed, Fault, Reason},
@@ -34,6 +37,12 @@ pub(crate) struct Job {
     pub(crate) is_value: bool,
     /// The most that its reply may weigh.
     pub(crate) max_frame: usize,
+    /// When it came.
+    pub(crate) arrived: Uptime,
+    /// The object that it is a call of.
+    pub(crate) slot: Option<Slot>,
+    /// The error that its object answered, if it did.
+    pub(crate) fault: Option<Box<Fault>>,
     /// How it goes on, if it waits.
     pub(crate) resume: Option<Continuation>,
     /// How it ended, if its object did not outlive it.
@@ -55,6 +64,9 @@ impl Job {
             credit: None,
             is_value: false,
             max_frame: 0,
+            arrived: Uptime::ZERO,
+            slot: None,
+            fault: None,
             resume: None,
             lost: None,
         })
@@ -216,7 +228,7 @@ impl Pool {
     /// Takes back a job that is over.
     pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
         (job.peer, job.resume, job.lost) = (None, None, None);
-        (job.again, job.credit) = (None, None);
+        (job.slot, job.fault, job.again, job.credit) = (None, None, None, None);
         for buffer in [&mut job.request, &mut job.reply] {
             buffer.clear();
             if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {

@@ -15,7 +15,10 @@ mod bulk;
 mod health;
 mod leases;
 mod objects;
+mod status;
 mod words;
+
+pub(crate) use status::Snapshot;
 
 use crate::{
     access::Networks,
@@ -82,8 +85,15 @@ pub(crate) struct Router {
     bounds: Bounds,
     /// A request in JSON.
     text: Vec<u8>,
+    /// How clients reach the agent.
+    addresses: Vec<String>,
     /// Messages of peers that do not read.
     ignored: u64,
+    /// Requests that could not be understood, or named nothing that there is.
+    wrong: u64,
+    /// Requests from where none may come.
+    not_allowed: u64,
+    draining: bool,
     drained: bool,
 }
 
@@ -124,7 +134,11 @@ impl Router {
             queue: config.queue,
             bounds: config.bounds,
             text: Vec::new(),
+            addresses: addresses.clone(),
             ignored: 0,
+            wrong: 0,
+            not_allowed: 0,
+            draining: false,
             drained: false,
         };
         router.transport.set_connections(config.bounds.connections);
@@ -272,7 +286,12 @@ impl Router {
             self.reload(config, on_ready);
             self.tell_ready();
         }
+        for asker in orders.snapshots {
+            // Whoever asked may have stopped waiting.
+            let _ = asker.try_send(self.snapshot());
+        }
         if orders.drain {
+            self.draining = true;
             self.control.notifier().stopping();
             self.feed(Event::Drain);
         }
@@ -281,7 +300,12 @@ impl Router {
 
     /// Tells the session what happened.
     fn feed(&mut self, event: Event<Box<Job>>) {
-        self.session.on(self.clock.now(), event, &mut self.actions);
+        self.feed_at(self.clock.now(), event);
+    }
+
+    /// As [`Router::feed`], where it is known what time it is.
+    fn feed_at(&mut self, now: Uptime, event: Event<Box<Job>>) {
+        self.session.on(now, event, &mut self.actions);
     }
 
     /// Carries out what the session wants, and what that leads to.
@@ -305,6 +329,7 @@ impl Router {
             }
             Action::Reply { job } => self.deliver(job),
             Action::Refuse { mut job, why, executed } => {
+                self.count_refusal(&job, &why);
                 if matches!(why, Refusal::NoRoom { .. }) && job.reply.len() >= LENT {
                     self.bulk.note(&job);
                 }
@@ -375,6 +400,15 @@ impl Router {
                 let end = worker::run(&mut *object, table, &mut job, deadline, &surroundings);
                 self.ran(slot, object, job, end);
             }
+        }
+    }
+
+    /// Counts a call that its object did not see the end of.
+    fn count_refusal(&mut self, job: &Job, why: &Refusal) {
+        let entry = job.slot.and_then(|slot| self.entries.get_mut(slot)?.as_mut());
+        // A panic was counted as the call's end.
+        if let Some(entry) = entry.filter(|_| *why != Refusal::Panicked) {
+            entry.tally.refused += 1;
         }
     }
 

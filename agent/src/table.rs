@@ -3,9 +3,9 @@
 use crate::config::ObjectConfig;
 use proximity_proto::{
     Fault, Interface, Object,
-    object::{Attribute, Method},
+    object::{Attribute, Method, Way},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// An object's interface without what the configuration hides.
 ///
@@ -19,6 +19,8 @@ pub(crate) struct Table {
     pub(crate) list_methods: Vec<u8>,
     /// The reply to `describe`.
     pub(crate) description: String,
+    /// The way to its device, where it tells of one.
+    pub(crate) way: Option<Arc<dyn Way>>,
     /// Changes when the interface does.
     pub(crate) hash: u64,
 }
@@ -38,6 +40,7 @@ impl Table {
             attributes: attributes.zip(0..).collect(),
             list_methods,
             description: interface.describe(&config.name),
+            way: object.way(),
             hash: interface.hash(),
             interface,
         }

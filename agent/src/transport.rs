@@ -64,6 +64,9 @@ pub trait Transport: Send {
 
     /// What has passed, and what has not.
     fn traffic(&self) -> Traffic;
+
+    /// How many connections there are, as far as it can tell: those that called lately.
+    fn peers(&self) -> usize;
 }
 
 /// Messages from this size on are lent to the transport until they have left, and counted until then.
@@ -120,6 +123,10 @@ pub struct Traffic {
     pub received: u64,
     /// Messages sent.
     pub sent: u64,
+    /// Bytes of those received.
+    pub received_bytes: u64,
+    /// Bytes of those sent.
+    pub sent_bytes: u64,
     /// Messages dropped because they were of a form that is not served.
     pub odd: u64,
     /// Messages that could not be sent because their peer was gone.

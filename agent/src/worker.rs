@@ -215,6 +215,7 @@ pub(crate) fn run(
         Err(fault) => {
             let executed = if fault.before { Executed::No } else { Executed::Yes };
             job.fail(&fault, executed, None);
+            job.fault = Some(Box::new(fault));
             End::Done
         }
     }

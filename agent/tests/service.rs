@@ -3,20 +3,26 @@
 // A test that fails by a panic is a test that works.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+#[allow(dead_code, reason = "other files of tests use the rest")]
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     ffi::OsString,
-    io::ErrorKind,
+    fs::File,
+    io::{BufRead, BufReader, ErrorKind},
     os::{
         linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
+        unix::{
+            fs::MetadataExt,
+            net::{SocketAddr, UnixDatagram},
+        },
     },
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
-use support::{Daemon, PATIENCE, Scratch, call};
+use support::{Daemon, PATIENCE, Scratch, call, wait};
 
 const TALLY: &str = "
     listen = ['tcp://127.0.0.1:0']
@@ -158,4 +164,76 @@ fn a_manager_that_cannot_be_reached_is_told_of_in_the_log_and_harms_nothing() {
         agent.logged(line);
         assert_eq!(call(&address, "tally", "add", &json!([1])), json!(1));
     }
+}
+
+/// The objects of JSON in the lines of a log.
+fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[test]
+fn a_log_in_json_has_an_object_a_line() {
+    let scratch = Scratch::new();
+    scratch.configure(TALLY);
+    let mut agent = Daemon::start(&mut scratch.agent(&["serve", "-c", "agent.toml", "--log=json"]));
+    agent.ready();
+    scratch.configure("[objects.t]\ndriver = 'cuonter'");
+    agent.signal("HUP");
+    agent.logged("all stays as it was");
+    agent.signal("TERM");
+    let (status, _, rest) = agent.end();
+    assert_eq!(status.code(), Some(0));
+    for line in json_lines(&rest) {
+        let text = |key: &str| line[key].as_str().expect(key).to_owned();
+        let time = text("time");
+        assert_eq!((time.len(), &time[10..11], &time[23..]), (24, "T", "Z"), "{time}");
+        assert!(["error", "warn", "info"].contains(&text("level").as_str()), "{line}");
+        assert!(text("target").starts_with("proximity_agent"), "{line}");
+        assert!(!text("message").is_empty());
+    }
+    assert!(rest.contains("\"message\":\"object 'tally' is closed\""), "{rest}");
+}
+
+#[test]
+fn a_log_in_json_has_journalds_priorities_too() {
+    let scratch = Scratch::new();
+    scratch.configure(TALLY);
+    let path = scratch.path().join("log");
+    let file = File::create(&path).unwrap();
+    let metadata = file.metadata().unwrap();
+    let mut command = scratch.agent(&["serve", "-c", "agent.toml", "--log=json"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", metadata.dev(), metadata.ino()));
+    let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    assert_eq!(wait(&mut child).code(), Some(0));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let bare: String =
+        text.lines().map(|line| line.strip_prefix("<6>").expect(line).to_owned() + "\n").collect();
+    assert!(json_lines(&bare).iter().all(|line| line["level"] == "info"), "{text}");
+    assert!(bare.contains("object 'tally' is open"), "{text}");
+}
+
+#[test]
+fn the_level_of_the_log_is_read_again() {
+    let scratch = Scratch::new();
+    let with = |level: &str| scratch.configure(&format!("log = '{level}'\n{TALLY}"));
+    with("error");
+    let mut agent = scratch.serve();
+    let address = agent.ready();
+    with("debug");
+    agent.signal("HUP");
+    agent.logged("agent.toml was read again");
+    agent.logged("log: debug, was error");
+    assert_eq!(call(&address, "tally", "add", &json!([1])), json!(1));
+    agent.logged("calls from '127.0.0.1'");
+    with("error");
+    agent.signal("HUP");
+    // Neither that, nor that it ends.
+    agent.signal("TERM");
+    let (status, _, rest) = agent.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(!rest.contains("is closed"), "{rest}");
 }

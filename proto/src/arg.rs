@@ -212,6 +212,17 @@ impl<'a, T: FromArg<'a>> FromArg<'a> for BTreeMap<&'a str, T> {
     }
 }
 
+impl<'a, T: FromArg<'a>> FromArg<'a> for BTreeMap<String, T> {
+    fn from_arg(value: Value<'a>) -> Result<Self, Mismatch> {
+        let entry = |(key, value)| Ok((String::from_arg(key)?, T::from_arg(value)?));
+        Map::from_arg(value)?.iter().map(entry).collect()
+    }
+
+    fn ty() -> Type {
+        <BTreeMap<&str, T>>::ty()
+    }
+}
+
 impl<'a> FromArg<'a> for Array<'a> {
     fn from_arg(value: Value<'a>) -> Result<Self, Mismatch> {
         match value {

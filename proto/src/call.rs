@@ -60,6 +60,8 @@ pub enum Op {
     Describe,
     /// The agent's epoch, clock, limits and objects.
     Hello,
+    /// How the agent and its objects are.
+    Status,
     /// Have an object's writes for oneself.
     Lock,
     /// Keep them for longer.
@@ -78,13 +80,14 @@ pub enum Op {
 
 impl Op {
     /// Those that a version 2 request can ask for.
-    pub const ALL: [Op; 12] = [
+    pub const ALL: [Op; 13] = [
         Op::Call,
         Op::Get,
         Op::Set,
         Op::Cancel,
         Op::Describe,
         Op::Hello,
+        Op::Status,
         Op::Lock,
         Op::Renew,
         Op::Release,
@@ -102,6 +105,7 @@ impl Op {
             Op::Cancel => "cancel",
             Op::Describe => "describe",
             Op::Hello => "hello",
+            Op::Status => "status",
             Op::Lock => "lock",
             Op::Renew => "renew",
             Op::Release => "release",
@@ -343,7 +347,8 @@ impl<'a> Fields<'a> {
         // The original indexes its four keys, so each that is missing is a KeyError. Ours are lenient
         // about those that a request can do without.
         let old = version == 1;
-        let needs_name = old || !matches!(op, Op::Hello | Op::Cancel | Op::Leases | Op::Credit);
+        let needs_name =
+            old || !matches!(op, Op::Hello | Op::Cancel | Op::Leases | Op::Credit | Op::Status);
         let needs_proc = old || matches!(op, Op::Call | Op::Get | Op::Set);
         let name = name_of("name", self.name, needs_name)?;
         let proc = name_of("proc", self.proc, needs_proc)?;

@@ -27,6 +27,7 @@ pub mod message;
 pub mod object;
 pub mod reply;
 pub mod request;
+pub mod status;
 pub mod time;
 pub mod value;
 
@@ -40,5 +41,5 @@ pub use value::{Array, Map, Value};
 /// What the code that [`expose`] writes stands on. Not for people.
 #[doc(hidden)]
 pub mod __private {
-    pub use alloc::{boxed::Box, string::String, vec, vec::Vec};
+    pub use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 }

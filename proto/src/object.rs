@@ -9,7 +9,7 @@ use crate::{
     reply::ToReply,
     value::{Array, Map, Value},
 };
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{any::Any, time::Duration};
 
 /// Something whose methods and attributes can be used from afar.
@@ -58,6 +58,51 @@ pub trait Object: Any + Send {
         cx: &Context<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Flow, Fault>;
+
+    /// The way to its device, for those who want to know how that is. Asked once, after the object was
+    /// opened; `None` for an object that has no device, or does not tell.
+    fn way(&self) -> Option<Arc<dyn Way>> {
+        None
+    }
+}
+
+/// The way to an object's device, which tells how it is while the object itself may be busy.
+pub trait Way: Send + Sync {
+    /// How it is now. Answered from memory.
+    fn link(&self) -> Link;
+}
+
+/// How the way to a device is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whether it is open.
+    pub state: LinkState,
+    /// For how long that has been so.
+    pub since: Duration,
+    /// What ended it, or kept it from being opened, last.
+    pub error: Option<String>,
+}
+
+/// Whether the way to a device is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// There was no need for it yet, or it was closed on purpose.
+    Unused,
+    /// It is.
+    Connected,
+    /// It is not, and should be.
+    Disconnected,
+}
+
+impl LinkState {
+    /// The word in an agent's status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LinkState::Unused => "unused",
+            LinkState::Connected => "connected",
+            LinkState::Disconnected => "disconnected",
+        }
+    }
 }
 
 /// The arguments of a call, as sent.

@@ -197,7 +197,7 @@ fn the_sentences_of_refused_requests() {
         (
             Sent::new().with("op", text("subscribe")),
             "ValueError: 'op' is 'subscribe'; this agent knows call, get, set, cancel, describe, \
-             hello, lock, renew, release, leases, steal, credit",
+             hello, status, lock, renew, release, leases, steal, credit",
         ),
         (
             Sent::new().with("op", text(&"\u{1}".repeat(257))),

@@ -74,24 +74,51 @@ impl Refused {
         } += 1;
     }
 
+    /// Each reason by its name.
+    pub fn by_reason(&self) -> [(&'static str, u64); 17] {
+        // All of them, or it does not compile.
+        let Self {
+            busy,
+            stale_epoch,
+            expired,
+            cancelled,
+            draining,
+            removed,
+            panicked,
+            failed,
+            locked,
+            lease_lost,
+            too_old,
+            reply_not_kept,
+            too_many_in_flight,
+            replies_unread,
+            no_room,
+            too_many_clients,
+            legacy,
+        } = *self;
+        [
+            ("busy", busy),
+            ("stale_epoch", stale_epoch),
+            ("expired", expired),
+            ("cancelled", cancelled),
+            ("draining", draining),
+            ("removed", removed),
+            ("panicked", panicked),
+            ("failed", failed),
+            ("locked", locked),
+            ("lease_lost", lease_lost),
+            ("too_old", too_old),
+            ("reply_not_kept", reply_not_kept),
+            ("too_many_in_flight", too_many_in_flight),
+            ("replies_unread", replies_unread),
+            ("no_room", no_room),
+            ("too_many_clients", too_many_clients),
+            ("legacy", legacy),
+        ]
+    }
+
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.busy
-            + self.stale_epoch
-            + self.expired
-            + self.cancelled
-            + self.draining
-            + self.removed
-            + self.panicked
-            + self.failed
-            + self.locked
-            + self.lease_lost
-            + self.too_old
-            + self.reply_not_kept
-            + self.too_many_in_flight
-            + self.replies_unread
-            + self.no_room
-            + self.too_many_clients
-            + self.legacy
+        self.by_reason().iter().map(|(_, count)| count).sum()
     }
 }

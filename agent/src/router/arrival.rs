@@ -30,6 +30,7 @@ pub(super) type Refused = Box<(Fault, Option<Reason>)>;
 /// What a request asks for.
 pub(super) enum Asked {
     Hello,
+    Status,
     /// `describe`.
     Describe(Arc<Table>),
     /// `list_methods`.
@@ -62,6 +63,7 @@ impl Router {
             self.take_back();
             self.pool.equip(&mut job);
         }
+        job.arrived = self.clock.now();
         let codec = Codec::of(&job.request);
         let epoch = self.session.epoch();
         let served = self.transport.serves(&peer);
@@ -75,6 +77,7 @@ impl Router {
         if codec == Codec::Json
             && let Err(fault) = self.translate(&mut job)
         {
+            self.wrong += 1;
             job.fail(&fault, Executed::No, None);
             return self.deliver(job);
         }
@@ -120,8 +123,23 @@ impl Router {
                 Err(first) => job = first,
             }
         }
+        self.count_refused(&job, reason);
         job.fail(&fault, Executed::No, reason);
         self.deliver(job);
+    }
+
+    /// Counts a request that is not for the session.
+    fn count_refused(&mut self, job: &Job, reason: Option<Reason>) {
+        if !job.peer.as_deref().is_some_and(|peer| peer.may_come(&self.plaintext)) {
+            self.not_allowed += 1;
+            return;
+        }
+        let slot = reason.and_then(|_| self.names.get(job.object()).copied());
+        match slot.and_then(|slot| self.entries.get_mut(slot)?.as_mut()) {
+            // It is there, and has never been open.
+            Some(entry) => entry.tally.refused += 1,
+            None => self.wrong += 1,
+        }
     }
 
     /// Makes MessagePack of a request in JSON.
@@ -141,6 +159,7 @@ impl Router {
         }
         match call.op {
             Op::Hello => Ok(Asked::Hello),
+            Op::Status => Ok(Asked::Status),
             Op::Cancel => {
                 let mut ids = call.args.positional.iter();
                 let id = ids.next().and_then(CallId::from_value);
@@ -216,16 +235,18 @@ impl Router {
         match asked {
             Asked::Call { object, effect, quick, bulk, lease } => {
                 let Some(peer) = job.peer_id() else { return self.pool.give_back(job) };
-                let expires = job.expires;
+                let (expires, arrived) = (job.expires, job.arrived);
+                job.slot = self.slots.get(object.index()).copied();
                 let plain = Request::new(peer, object, effect, job);
                 let request = Request { id, epoch, expires, lease, quick, bulk, ..plain };
-                return self.feed(Event::Request(request));
+                return self.feed_at(arrived, Event::Request(request));
             }
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
             Asked::Credit(credit) => return self.grant(id, credit, job),
             Asked::Lease(asked) => self.answer_lease(&asked, epoch, &mut job),
             Asked::Leases => job.answer(|out| reply::ToReply::to_reply(&self.leases(), out)),
             Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
+            Asked::Status => job.answer(|out| reply::ToReply::to_reply(&self.status(), out)),
             Asked::Describe(table) => job.answer(|out| reply::text(out, &table.description)),
             Asked::ListMethods(table) => {
                 job.answer(|out| out.extend_from_slice(&table.list_methods));

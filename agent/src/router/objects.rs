@@ -5,6 +5,7 @@ use crate::{
     config::{Config, ObjectConfig},
     job::Job,
     table::Table,
+    tally::{LastError, Tally},
     worker::{End, Order, Slot, Worker},
 };
 use proximity_proto::{Fault, Object, fault::Executed};
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) since: Uptime,
     /// What its worker does.
     pub(super) pulse: Pulse,
+    /// What its calls came to.
+    pub(super) tally: Tally,
     /// It is to be closed as soon as its worker gives it back.
     ending: bool,
     /// The object of the same name that is to be opened when this one is closed.
@@ -69,6 +72,24 @@ impl Entry {
     /// Whether it is not known yet if the object can be opened.
     pub(super) fn is_opening(&self) -> bool {
         matches!(self.state, State::Opening { .. })
+    }
+
+    /// Counts a call that gave the object back.
+    fn tally(&mut self, now: Uptime, job: &Job, end: End) {
+        let fault = match end {
+            End::Done => job.fault.as_deref(),
+            End::Lost => job.lost.as_ref().map(|lost| &lost.fault),
+            // It did not run, and is counted where it is refused; or it is not over.
+            End::Lapsed | End::Waiting(_) => return,
+        };
+        self.tally.latency.count(now.saturating_sub(job.arrived));
+        match fault {
+            None => self.tally.done += 1,
+            Some(fault) => {
+                self.tally.failed += 1;
+                self.tally.error = Some(LastError::new(fault, now));
+            }
+        }
     }
 
     /// Whether the object is in the hands of its worker.
@@ -118,6 +139,7 @@ impl Router {
             away: None,
             since: self.clock.now(),
             pulse: Pulse::default(),
+            tally: Tally::default(),
             ending: false,
             successor: None,
         };
@@ -216,28 +238,36 @@ impl Router {
 
     /// A call gave its object back.
     pub(super) fn ran(&mut self, slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End) {
-        let clock = self.clock;
+        let now = self.clock.now();
         let Some(entry) = self.entry_mut(slot) else { return self.pool.give_back(job) };
+        entry.tally(now, &job, end);
         if entry.pulse.stuck {
             entry.pulse.stuck = false;
             let (name, doing) = (&entry.config.name, entry.doing());
-            let seconds = clock.now().saturating_sub(entry.pulse.began).as_secs();
+            let seconds = now.saturating_sub(entry.pulse.began).as_secs();
             log::warn!("object '{name}' is back from {doing} after {seconds} s");
         }
         entry.state = match end {
-            End::Lost => State::Broken(Some(object)),
+            End::Lost => {
+                entry.since = now;
+                State::Broken(Some(object))
+            }
             _ => State::Idle(object),
         };
         let Some(object) = entry.id else { return self.pool.give_back(job) };
-        self.feed(match end {
-            End::Done => Event::Done { object, job },
-            End::Lapsed => Event::Lapsed { object, job },
-            End::Waiting(until) => Event::Waiting { object, job, until },
-            End::Lost => {
-                let executed = job.lost.as_ref().map_or(Executed::Unknown, |lost| lost.executed);
-                Event::Panicked { object, job, executed }
-            }
-        });
+        self.feed_at(
+            now,
+            match end {
+                End::Done => Event::Done { object, job },
+                End::Lapsed => Event::Lapsed { object, job },
+                End::Waiting(until) => Event::Waiting { object, job, until },
+                End::Lost => {
+                    let executed =
+                        job.lost.as_ref().map_or(Executed::Unknown, |lost| lost.executed);
+                    Event::Panicked { object, job, executed }
+                }
+            },
+        );
     }
 
     /// Closes an object for good: now, or when its worker is done with it.
@@ -277,7 +307,10 @@ impl Router {
     pub(super) fn reload(&mut self, config: Config, on_ready: &mut dyn FnMut(&[String])) {
         if self.listen != config.listen {
             match self.transport.listen(&config.listen, config.limits.max_frame) {
-                Ok(addresses) => on_ready(&addresses),
+                Ok(addresses) => {
+                    on_ready(&addresses);
+                    self.addresses = addresses;
+                }
                 Err(error) => {
                     let why = &error.source;
                     return log::error!("the configuration is not taken over: {error}: {why}");

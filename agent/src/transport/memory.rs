@@ -173,6 +173,7 @@ impl Transport for Memory {
             Some(Incoming::Gone(peer)) => Event::Gone(peer),
             Some(Incoming::Message(peer, message)) => {
                 self.traffic.received += 1;
+                self.traffic.received_bytes += message.len() as u64;
                 request.clear();
                 request.extend_from_slice(&message);
                 Event::Request(peer)
@@ -198,6 +199,7 @@ impl Transport for Memory {
             }
         }
         self.traffic.sent += 1;
+        self.traffic.sent_bytes += payload.len() as u64;
         self.shared.arrived.notify_all();
         Sent::Sent
     }
@@ -221,5 +223,9 @@ impl Transport for Memory {
 
     fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    fn peers(&self) -> usize {
+        self.shared.lock().clients.len()
     }
 }

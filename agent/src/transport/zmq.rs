@@ -158,6 +158,7 @@ impl Zmq {
                     Received::Odd => self.traffic.odd += 1,
                     Received::Message { delimited } => {
                         self.traffic.received += 1;
+                        self.traffic.received_bytes += self.payload.len() as u64;
                         self.first = (place + 1) % count;
                         request.clear();
                         request.extend_from_slice(&self.payload);
@@ -258,6 +259,7 @@ impl Transport for Zmq {
             return Sent::Gone;
         };
         listener.dry = false;
+        let size = payload.len() as u64;
         let sent = if payload.len() < LENT {
             listener.send(identity, *delimited, payload)
         } else {
@@ -269,6 +271,7 @@ impl Transport for Zmq {
         match sent {
             Ok(()) => {
                 self.traffic.sent += 1;
+                self.traffic.sent_bytes += size;
                 Sent::Sent
             }
             Err(Error::EAGAIN) => {
@@ -353,6 +356,11 @@ impl Transport for Zmq {
 
     fn traffic(&self) -> Traffic {
         self.traffic
+    }
+
+    fn peers(&self) -> usize {
+        let peers = self.sockets.iter().map(|listener| &listener.peers);
+        peers.map(|peers| peers.young.len() + peers.old.len()).sum()
     }
 }
 

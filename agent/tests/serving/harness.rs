@@ -15,6 +15,7 @@ use proximity_proto::{
     limits::Limits,
     message::{Content, Message},
     request::{Arguments, Request},
+    status::Status,
     value,
 };
 use std::{
@@ -464,6 +465,16 @@ impl Caller {
     pub(crate) fn ask_raw(&self, request: &[u8]) -> Vec<u8> {
         self.client.send(request);
         self.client.receive(PATIENCE).expect("an answer")
+    }
+
+    /// How the agent and its objects are.
+    pub(crate) fn status(&self) -> Status {
+        let id = self.send(Op::Status, "", &Arguments::default(), &With::default());
+        let bytes = self.client.receive(PATIENCE).expect("an answer");
+        let message = Message::parse(&bytes).unwrap();
+        assert_eq!(message.id, Some(id));
+        let Content::Ok(value) = message.content else { panic!("{message:?}") };
+        proximity_proto::FromArg::from_arg(value).unwrap()
     }
 
     /// The agent's epoch and clock.

@@ -13,3 +13,4 @@ mod leases;
 mod objects;
 mod peers;
 mod refusals;
+mod status;

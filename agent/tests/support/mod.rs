@@ -53,7 +53,6 @@ impl Scratch {
     }
 
     /// Runs the agent with the configuration; not yet ready.
-    #[allow(dead_code, reason = "not every file of tests starts it so")]
     pub(crate) fn serve(&self) -> Daemon {
         Daemon::start(&mut self.agent(&["serve", "-c", "agent.toml"]))
     }

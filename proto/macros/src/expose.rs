@@ -15,6 +15,8 @@ struct Options {
     part: Option<Ident>,
     /// `parts(path, ..)`: the block is the main one, and these are the others.
     parts: Vec<Path>,
+    /// `way = method`: the method that gives the way to the object's device.
+    way: Option<Ident>,
 }
 
 impl Options {
@@ -28,10 +30,12 @@ impl Options {
                     options.parts.push(part.path);
                     Ok(())
                 })?;
+            } else if meta.path.is_ident("way") {
+                options.way = Some(meta.value()?.parse()?);
             } else {
-                return Err(
-                    meta.error("#[expose] takes `part = Name` or `parts(path, ..)`, or nothing")
-                );
+                return Err(meta.error(
+                    "#[expose] takes `part = Name`, `parts(path, ..)`, `way = method`, or nothing",
+                ));
             }
             Ok(())
         });
@@ -60,7 +64,7 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
     }
     let behind = match &options.part {
         Some(part) => self::part(part, &block, &exposed)?,
-        None => object(&options.parts, &block, exposed)?,
+        None => object(&options, &block, exposed)?,
     };
     Ok(quote! {
         // The docs are written for a Python prompt: `raises ValueError` instead of an Errors section. What is made of
@@ -74,7 +78,9 @@ pub(crate) fn expose(args: TokenStream, item: TokenStream) -> Result<TokenStream
 }
 
 /// `impl Object`.
-fn object(parts: &[Path], block: &ItemImpl, exposed: Vec<Method>) -> Result<TokenStream> {
+fn object(options: &Options, block: &ItemImpl, exposed: Vec<Method>) -> Result<TokenStream> {
+    let parts = &options.parts;
+    let way = options.way.iter();
     let (attributes, methods): (Vec<_>, Vec<_>) =
         exposed.into_iter().partition(|method| method.attribute);
     let attributes = Attribute::pair(attributes)?;
@@ -160,6 +166,16 @@ fn object(parts: &[Path], block: &ItemImpl, exposed: Vec<Method>) -> Result<Toke
                     _ => ::core::result::Result::Err(attribute.read_only()),
                 }
             }
+
+            #(
+                fn way(
+                    &self,
+                ) -> ::core::option::Option<
+                    ::proximity_proto::__private::Arc<dyn ::proximity_proto::object::Way>,
+                > {
+                    ::core::option::Option::Some(self.#way())
+                }
+            )*
         }
     })
 }
