@@ -13,6 +13,7 @@ mod cores;
 mod floors;
 mod footprint;
 mod latency;
+mod options;
 mod registers;
 mod report;
 mod requests;
@@ -20,16 +21,10 @@ mod serial;
 mod servers;
 mod throughput;
 
+use options::{Options, USAGE};
 use report::Report;
 use std::error::Error;
 use std::process::ExitCode;
-
-const USAGE: &str = "\
-usage: cargo xtask bench [--check] [--json] [--only PART,PART...]
-
-  --check   exit with 1 if a gate is missed
-  --json    print JSON instead of a table: a list of measurements
-  --only    measure these parts only: ";
 
 /// How often each pair of measurements is taken.
 const ROUNDS: usize = 5;
@@ -69,63 +64,6 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("proximity-benches: {error}");
             ExitCode::FAILURE
-        }
-    }
-}
-
-struct Options {
-    check: bool,
-    json: bool,
-    parts: Vec<Part>,
-}
-
-impl Options {
-    /// Reads a command line; `None` if it is none.
-    fn parse(args: &[&str]) -> Option<Self> {
-        let mut options = Self { check: false, json: false, parts: PARTS.to_vec() };
-        let mut args = args.iter();
-        while let Some(&arg) = args.next() {
-            match arg {
-                "--check" => options.check = true,
-                "--json" => options.json = true,
-                "--only" => {
-                    let find = |wanted: &str| PARTS.into_iter().find(|(name, _)| *name == wanted);
-                    options.parts = args.next()?.split(',').map(find).collect::<Option<_>>()?;
-                }
-                _ => return None,
-            }
-        }
-        Some(options)
-    }
-
-    /// Measures and prints; whether that is a success.
-    fn measure(&self) -> Result<bool, Failure> {
-        let mut report = Report::default();
-        for (name, part) in &self.parts {
-            eprintln!("measuring {name} ...");
-            part(&mut report)?;
-        }
-        if self.json {
-            println!("{}", report.to_json());
-        } else {
-            report.print();
-        }
-        Ok(!self.check || report.gates_hold())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_are_taken_in_any_order_and_nothing_else_is() {
-        let options = Options::parse(&["--only", "bulk,codec", "--check"]).expect("good options");
-        assert!(options.check && !options.json);
-        assert_eq!(options.parts.iter().map(|part| part.0).collect::<Vec<_>>(), ["bulk", "codec"]);
-        assert_eq!(Options::parse(&[]).map(|options| options.parts.len()), Some(PARTS.len()));
-        for bad in [&["--only"][..], &["--only", "hulk"], &["--chekc"], &["bulk"]] {
-            assert!(Options::parse(bad).is_none(), "{bad:?}");
         }
     }
 }
