@@ -22,6 +22,7 @@ import zmq
 
 from proximity import CallError, Proxy, RemoteError, Server, add_custom_encoding
 from proximity._link import Link
+from proximity._parts import Progress
 from proximity._session import Target
 
 __all__ = [
@@ -77,10 +78,15 @@ class _Link(Link):
     """Raises the original's exception for an object's error."""
 
     def call(
-        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+        self,
+        target: Target,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        timeout: float,
+        progress: Progress | None = None,
     ) -> Any:
         try:
-            return super().call(target, args, kwargs, timeout)
+            return super().call(target, args, kwargs, timeout, progress)
         except RemoteError as error:
             told = [error.class_name, error.message, error.detail]
             raise PyProximityException(told) from error

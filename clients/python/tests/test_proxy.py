@@ -446,18 +446,20 @@ def test_a_restart_is_found_and_a_new_interface_taken_over() -> None:
                 getattr(proxy, f"only_{other}")
 
 
-def test_a_lost_connection_is_told_at_once() -> None:
+def test_a_restart_under_a_call_is_told_when_the_agent_is_back() -> None:
     with Process() as process, Proxy(process.url, "thing", timeout=20) as proxy:
         assert proxy.double(1) == 2
-        timer = threading.Timer(0.3, process.child.kill)
-        timer.start()
+        call = proxy.call_async("sleep", 15)
+        time.sleep(0.3)
+        process.kill()
+        process.start()
         began = time.monotonic()
-        with pytest.raises(OutcomeUnknown) as caught:
-            proxy.sleep(15)
-        assert time.monotonic() - began < 3
-        assert "broke before the answer" in str(caught.value)
-        assert not isinstance(caught.value, Timeout)
-        process.wait()
+        error = call.exception(20)
+        assert time.monotonic() - began < 5
+        assert isinstance(error, OutcomeUnknown)
+        assert "was restarted before its answer" in str(error)
+        assert not isinstance(error, Timeout)
+        assert proxy.double(2) == 4
 
 
 def test_a_stopping_server_tells_every_call(proxy: Proxy, server: Server, bench: Bench) -> None:

@@ -132,7 +132,8 @@ def keep_calling(forks: Any, cycles: int) -> None:
     wrong = [line for caller in callers for line in caller.wrong]
     assert not wrong, f"seed {seed}: {wrong[:5]}"
     assert sum(caller.right for caller in callers) >= 2 * cycles
-    assert after <= before + 4, "connections are not left behind"
+    # Each caller may have used a second one, to ask what the method does whose answer was lost.
+    assert after <= before + 16, "connections are not left behind"
 
 
 def test_a_server_killed_and_restarted_200_times_under_one_proxy(forks: Forks) -> None:

@@ -17,7 +17,7 @@ from conftest import LOOPBACK, ROOT, Raw
 from objects import WireFoo
 from proximity import Server
 from proximity._codec import Packer
-from proximity._session import Session, Target
+from proximity._session import Holding, Session, Target
 
 GOLDEN = ROOT / "tests" / "golden"
 PAIRS = json.loads((GOLDEN / "wire.json").read_text())["pairs"]
@@ -224,7 +224,7 @@ def test_one_reply_or_none_whatever_is_sent() -> None:
     good = [bytes.fromhex(pair["request_hex"]) for pair in PAIRS]
     session = Session("tcp://127.0.0.1:1")
     for op in ("call", "get", "set", "cancel", "describe", "hello"):
-        good.append(session.request(Packer(), Target(op, "foo", "echo"), (1,), {}, 1.0)[1])
+        good.append(session.request(Packer(), Target(op, "foo", "echo"), (1,), {}, 1.0, 1))
     foo = WireFoo()
     server = Server(LOOPBACK)
     server.expose("foo", foo)
@@ -301,6 +301,9 @@ def golden_messages() -> dict[str, bytes]:
     return {name: bytes.fromhex(data) for name, data in zip(lines[::2], lines[1::2])}
 
 
+LEASE = Holding.of(b"fedcba9876543210")
+
+
 @pytest.mark.parametrize(
     ("name", "target", "args"),
     [
@@ -310,6 +313,12 @@ def golden_messages() -> dict[str, bytes]:
         ("get", Target("get", "counter", "value"), ()),
         ("set", Target("set", "counter", "value"), (-5,)),
         ("cancel", Target("cancel"), ((b"0123456789abcdef", 257),)),
+        ("renew", Target("renew", "srbs", holding=LEASE), (10_000,)),
+        ("release", Target("release", "srbs", holding=LEASE), ()),
+        ("leases", Target("leases"), ()),
+        ("call under a lease", Target("call", "srbs", "progdev", LEASE), ()),
+        ("call with credit", Target("call", "srbs", "read"), ("big_bram",)),
+        ("credit", Target("credit"), (4,)),
     ],
 )
 def test_our_requests_are_the_released_ones(
@@ -319,9 +328,8 @@ def test_our_requests_are_the_released_ones(
     hello = msgpack.unpackb(golden_messages()["message ok hello"])
     session.greet({**hello, "ok": {**hello["ok"], "now": 70_000}}, 0.0)
     session._v_id = session._v_id[:-16] + b"0123456789abcdef"
-    for _ in range(257):
-        number, data = session.request(Packer(), target, args, {}, 0.0)
-    assert number == 257
+    session.chunks = name == "call with credit"
+    data = session.request(Packer(), target, args, {}, 0.0, 257)
     expected = msgpack.unpackb(golden_messages()[f"request {name}"])
     ours = msgpack.unpackb(data)
     assert list(ours) == list(expected), "keys in their released order"
@@ -329,6 +337,9 @@ def test_our_requests_are_the_released_ones(
         assert ours.pop("expires") == 70_000
         del expected["expires"]
     expected["id"][1] = 257
+    if "credit" in ours:
+        assert ours.pop("credit") == 16
+        assert expected.pop("credit") > 0
     expected["args"] = [list(arg) if isinstance(arg, tuple) else arg for arg in args]
     assert ours == expected
 
@@ -339,7 +350,7 @@ def test_the_released_messages_are_understood(name: str) -> None:
 
     reply = msgpack.unpackb(golden_messages()[name])
     session = Session("tcp://127.0.0.1:1")
-    if "progress" in reply:
+    if "progress" in reply or "chunk" in reply:
         assert not is_answer(reply, 258)
         return
     assert is_answer(reply, 258)

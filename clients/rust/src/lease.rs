@@ -24,7 +24,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// A thread renews it after each third of its time, so that it is held until it is dropped, and free
 /// at most its time after this program has died. It can still end before: someone steals it, or the
 /// agent is restarted or out of reach for all that time. Then calls through it fail
-/// ([`Error::is_lease_lost`]) and change nothing, so that what several writes do together is done by
+/// ([`Error::is_lease_lost`], or [`Error::locked`] where another has it by now) and change nothing, so that what several writes do together is done by
 /// one holder or not at all.
 ///
 /// # Examples

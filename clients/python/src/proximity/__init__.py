@@ -16,9 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._codec import add_custom_encoding, remove_custom_encoding
+from ._lease import Lease, LeaseInfo
 from .client import Agent, Proxy
 from .errors import (
     CallError,
+    LeaseLost,
+    Locked,
     NotExecuted,
     NotSent,
     OutcomeUnknown,
@@ -30,17 +33,22 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from .aio import AsyncProxy
+    from .aio import AsyncLease, AsyncProxy
     from .many import Answer, Batch, Broadcast, broadcast
     from .server import Server, effect
 
 __all__ = [
     "Agent",
     "Answer",
+    "AsyncLease",
     "AsyncProxy",
     "Batch",
     "Broadcast",
     "CallError",
+    "Lease",
+    "LeaseInfo",
+    "LeaseLost",
+    "Locked",
     "NotExecuted",
     "NotSent",
     "OutcomeUnknown",
@@ -62,6 +70,7 @@ __version__ = "0.1.0"
 # Loaded when first asked for: a first call should not wait for asyncio.
 _LATER = {
     "Answer": "many",
+    "AsyncLease": "aio",
     "AsyncProxy": "aio",
     "Batch": "many",
     "Broadcast": "many",

@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import re
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from . import _codec
+from ._attempt import Attempt, LostError
+from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     HELLO,
     RECONNECT_FIRST_MS,
@@ -21,9 +24,8 @@ from ._session import (
     Session,
     Target,
     is_answer,
-    may_retry,
 )
-from .errors import CallError, OutcomeUnknown, call_error
+from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, call_error
 from .interface import Interface
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ _CANCEL_LINGER_MS = 200
 _LARGE = 1 << 16
 # A frame with another behind it; the flags of pyzmq are slow to combine.
 _MORE = int(zmq.SNDMORE) | int(zmq.DONTWAIT)
+EVENTS = int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+"""What a monitor is asked for: losses, and connections that stand."""
 NO_KWARGS: dict[str, Any] = {}
 
 
@@ -66,6 +70,11 @@ def dealer(context: Any, url: str) -> Any:
     return socket
 
 
+def is_loss(event: Sequence[bytes]) -> bool:
+    """Whether an event of a socket's monitor tells that a connection broke, not that one stands."""
+    return int.from_bytes(event[0][:2], sys.byteorder) == zmq.EVENT_DISCONNECTED
+
+
 class Connection:
     """One socket to an agent, in the hands of one call at a time."""
 
@@ -74,7 +83,8 @@ class Connection:
         self.used = 0.0
         self.socket: zmq.Socket[bytes] = dealer(context, url)
         self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self.socket.get_monitor_socket(EVENTS)
+        self._down = False
         self._sent = 0
         self.socket.connect(url)
 
@@ -83,21 +93,58 @@ class Connection:
         return now - self.used > _QUIET_S and self.broke()
 
     def exchange(
-        self, session: Session, target: Target, number: int, data: bytes, began: float, end: float
+        self,
+        session: Session,
+        target: Target,
+        number: int,
+        data: bytes,
+        began: float,
+        end: float,
+        progress: Progress | None = None,
     ) -> Any:
-        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest."""
+        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest.
+
+        Raises LostError where the connection breaks in between.
+        """
         self.send(session, target, data, began, end)
         self._sent = number
+        parts: Parts | None = None
         while True:
             reply = self.receive(session, target, began, end)
             if is_answer(reply, number):
+                if not is_whole(reply, parts):
+                    continue
                 self._sent = 0
                 self.used = time.monotonic()
                 return reply
+            if is_part(reply, number):
+                parts = parts or Parts(session, target, progress)
+                more = parts.take(reply)
+                if more:
+                    self.tell(session.credit(self.packer, number, more))
+
+    def tell(self, data: bytes) -> None:
+        """Sends a message that gets no reply of its own, if the connection still stands."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send_multipart([b"", data], zmq.DONTWAIT)
+
+    def is_busy(self) -> bool:
+        """Whether something was sent of which the end is not known."""
+        return self._sent != 0
+
+    def note_sent(self, number: int) -> None:
+        """Notes the last request that was sent, or 0 where all are answered."""
+        self._sent = number
 
     def send(self, session: Session, target: Target, data: bytes, began: float, end: float) -> None:
         """Sends one request, as soon as there is a connection to send it on."""
         socket = self.socket
+        # For a moment after a connection broke, what is sent is still taken, and lost.
+        while self._down:
+            left = end - time.monotonic()
+            if left <= 0 or not self._monitor.poll(_ms(left)):
+                raise session.not_sent(target, end - began)
+            self.broke()
         while True:
             try:
                 socket.send(b"", _MORE)
@@ -124,6 +171,8 @@ class Connection:
         if not data:  # the delimiter
             data = socket.recv(copy=False).buffer if target.large else socket.recv()
         target.large = len(data) >= _LARGE
+        if target.large:
+            note_size(target, len(data))
         try:
             return _codec.unpack(data)
         except ValueError as error:
@@ -138,31 +187,33 @@ class Connection:
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
-        left = end - time.monotonic()
-        ready = dict(poller.poll(_ms(left))) if left > 0 else {}
-        # What was answered before the connection broke counts.
-        if self.socket in ready or self.socket.poll(0):
-            return
-        if not ready:
-            raise session.not_answered(target, end - began)
-        session.fresh_until = -math.inf
-        raise session.lost(target)
+        while True:
+            left = end - time.monotonic()
+            ready = dict(poller.poll(_ms(left))) if left > 0 else {}
+            # What was answered before the connection broke counts.
+            if self.socket in ready or self.socket.poll(0):
+                return
+            if not ready:
+                raise session.not_answered(target, end - began)
+            if self.broke():
+                session.fresh_until = -math.inf
+                self._sent = 0
+                raise LostError
 
     def broke(self) -> bool:
         """Whether the connection broke since this was last asked."""
         broke = False
         with contextlib.suppress(zmq.Again):
             while True:
-                self._monitor.recv_multipart(zmq.DONTWAIT)
-                broke = True
+                self._down = is_loss(self._monitor.recv_multipart(zmq.DONTWAIT))
+                broke = broke or self._down
         return broke
 
     def abandon(self, session: Session) -> None:
         """Closes the connection, telling the agent not to begin with what nobody waits for."""
         if self._sent:
-            data = session.cancel(self.packer, self._sent, time.monotonic() + 1)
             with contextlib.suppress(zmq.ZMQError):
-                self.socket.send_multipart([b"", data], zmq.DONTWAIT)
+                self.tell(session.cancel(self.packer, self._sent, time.monotonic() + 1))
                 self.socket.setsockopt(zmq.LINGER, _CANCEL_LINGER_MS)
         self.close()
 
@@ -210,29 +261,56 @@ class Link:
         return self._context or zmq.Context.instance()
 
     def call(
-        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+        self,
+        target: Target,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        timeout: float,
+        progress: Progress | None = None,
     ) -> Any:
         """Makes one call; gives its value or raises what came of it, within `timeout` seconds."""
-        began = time.monotonic()
+        began = now = time.monotonic()
         end = began + timeout
         session = self.session
-        while True:
-            connection = self.take()
-            try:
-                if began >= session.fresh_until or connection.came_back(began):
-                    self.hello(connection, began, end)
-                number, data = session.request(connection.packer, target, args, kwargs, end)
-                reply = connection.exchange(session, target, number, data, began, end)
-            except BaseException as error:
-                self.give_up(connection, error)
-                raise
-            self.give_back(connection)
-            if "ok" in reply:
-                return reply["ok"]
-            failure = session.failure(reply, target)
-            if not may_retry(failure, end):
-                raise failure
-            session.fresh_until = -math.inf
+        attempt = Attempt(session, target, end)
+        connection = self.take()
+        failure: ProximityError | None = None
+        try:
+            while failure is None:
+                if now >= session.fresh_until or connection.came_back(now):
+                    self.hello(connection, target, began, end)
+                if attempt.is_lost and not self.may_repeat(attempt, target, end):
+                    raise attempt.not_repeated()
+                data = attempt.request(connection.packer, args, kwargs, progress is not None)
+                try:
+                    reply = connection.exchange(
+                        session, target, attempt.number, data, began, end, progress
+                    )
+                except LostError:
+                    attempt.lose()
+                    now = time.monotonic()
+                    continue
+                if "ok" in reply:
+                    break
+                failure = attempt.refused(reply)
+        except BaseException as error:
+            self.give_up(connection, error)
+            if isinstance(error, CallError):
+                raise attempt.failed(error, timeout) from None
+            raise
+        self.give_back(connection)
+        if failure is not None:
+            raise failure
+        return reply["ok"]
+
+    def may_repeat(self, attempt: Attempt, target: Target, end: float) -> bool:
+        """Whether a request whose connection broke may be sent again; asks what the method does."""
+        known = attempt.may_repeat()
+        if known is None:
+            with contextlib.suppress(ProximityError):
+                left = max(0.001, end - time.monotonic())
+                return attempt.reads(self.describe(target.name, left))
+        return bool(known)
 
     def take(self) -> Connection:
         """Gives a connection that nobody else uses."""
@@ -249,15 +327,29 @@ class Link:
             connection.close()
 
     def give_up(self, connection: Connection, error: BaseException) -> None:
-        """Drops a connection on which something went wrong."""
+        """Takes back a connection on which something went wrong."""
         if isinstance(error, CallError) and error.reason is None:
             self.state = "not reachable"
-        connection.abandon(self.session)
+        # One that is still being made goes on with it: another would begin anew at once, and many
+        # clients that do so keep an agent from coming back.
+        if isinstance(error, Exception) and not connection.is_busy():
+            self.give_back(connection)
+        else:
+            connection.abandon(self.session)
 
-    def hello(self, connection: Connection, began: float, end: float) -> None:
-        """Learns the agent's epoch, clock, limits and objects."""
-        number, data = self.session.hello(connection.packer)
-        reply = connection.exchange(self.session, HELLO, number, data, began, end)
+    def hello(self, connection: Connection, target: Target, began: float, end: float) -> None:
+        """Learns the agent's epoch, clock, limits and objects, before a request for `target`."""
+        while True:
+            number, data = self.session.hello(connection.packer)
+            try:
+                reply = connection.exchange(self.session, HELLO, number, data, began, end)
+                break
+            except LostError:
+                continue
+            except OutcomeUnknown:
+                raise self.session.not_greeted(target, end - began) from None
+            except NotSent:
+                raise self.session.not_sent(target, end - began) from None
         self.session.greet(reply, time.monotonic())
         self.state = "connected"
         for proxy in list(self.proxies):
@@ -268,7 +360,7 @@ class Link:
         began = time.monotonic()
         connection = self.take()
         try:
-            self.hello(connection, began, began + timeout)
+            self.hello(connection, HELLO, began, began + timeout)
         except BaseException as error:
             self.give_up(connection, error)
             raise

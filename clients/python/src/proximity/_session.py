@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _codec
 from .errors import (
     CallError,
+    LeaseLost,
+    Locked,
     NotExecuted,
     NotSent,
     OutcomeUnknown,
@@ -33,9 +34,11 @@ FRESH = 60.0
 RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 10, 1000
 """How soon libzmq tries again to connect: at first, and after many failures."""
 
-# What a refusal says that a new hello puts right: the agent restarted, or this machine slept, and
-# the call has not run.
-STALE = ("StaleEpoch", "Expired")
+MAX_REPLY = 256 << 20
+"""Bytes that a result may have, unless told otherwise."""
+
+FIRST_CREDIT = 16
+"""Chunks of a large result that may be on their way; with the agent's usual 256 KiB, 4 MiB."""
 
 # The pieces of a request; docs/wire.md has the whole.
 _V_ID, _OP, _EPOCH, _EXPIRES = (
@@ -46,31 +49,60 @@ _V_ID, _OP, _EPOCH, _EXPIRES = (
 )
 _NAME, _PROC, _ARGS, _KWARGS = b"\xa4name", b"\xa4proc", b"\xa4args", b"\xa6kwargs"
 _NO_KWARGS = _KWARGS + b"\x80"
-_MAP_7, _MAP_9 = b"\x87", b"\x89"
+_LEASE, _PROGRESS = b"\xa5lease\xc4\x10", b"\xa8progress\xc3"
+_CREDIT = b"\xa6credit" + bytes((FIRST_CREDIT,))
+# Heads of maps, by the number of their keys.
+_MAPS = [bytes((0x80 | keys,)) for keys in range(16)]
+
+
+class Holding:
+    """The lease that calls are made under: the piece of a request that tells it, or nothing."""
+
+    __slots__ = ("key",)
+
+    def __init__(self) -> None:
+        self.key = b""
+
+    @classmethod
+    def of(cls, token: bytes) -> Holding:
+        """The lease with this token of 16 bytes."""
+        holding = cls()
+        holding.key = _LEASE + token
+        return holding
+
+
+_NO_LEASE = Holding()
 
 
 class Target:
     """What a request is for: an operation on a method or attribute of an object."""
 
-    def __init__(self, op: str, name: str = "", proc: str = "") -> None:
+    def __init__(
+        self, op: str, name: str = "", proc: str = "", holding: Holding = _NO_LEASE
+    ) -> None:
         pack = _codec.Packer().pack
         self.op = op
         self.name = name
         self.proc = proc
+        self.holding = holding
         # An epoch and a deadline are for what touches an object.
         self.timed = op not in ("hello", "describe")
+        # Whether a large result may come in chunks.
+        self.bulk = op in ("call", "get")
         self.op_key = _OP + pack(op)
         # Whether a reply is looked at before it is copied: large ones are not copied once more.
         self.large = False
         self.names = b"".join((_NAME, pack(name), _PROC, pack(proc), _ARGS))
 
     def __str__(self) -> str:
-        if self.op in ("hello", "describe"):
+        if not self.proc:
             return f"{self.op}({self.name})"
         return f"{self.name}.{self.proc}"
 
 
 HELLO = Target("hello")
+LOOK = "look at the device before you repeat it: read back what it should have changed"
+"""What to do about a write of which nobody knows whether it ran."""
 
 
 class Session:
@@ -83,6 +115,11 @@ class Session:
         self.epoch = 0
         self.max_frame = _codec.MAX_FRAME
         self.window = 16
+        self.max_reply = MAX_REPLY
+        # Whether the agent answers a call that comes twice with its first answer, and whether it
+        # sends large results in chunks.
+        self.kept = False
+        self.chunks = False
         self.fresh_until = -math.inf
         self._epoch_key = b""
         self._offset = 0.0
@@ -95,6 +132,10 @@ class Session:
         self._v_id = _V_ID + self._client
         self._count = itertools.count(1)
 
+    def number(self) -> int:
+        """Gives the number of a request that is still to be made."""
+        return next(self._count)
+
     def request(
         self,
         pack: _codec.Packer,
@@ -102,19 +143,30 @@ class Session:
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         deadline: float,
-    ) -> tuple[int, bytes]:
-        """Gives a request's number and bytes.
+        number: int,
+        progress: bool = False,
+    ) -> bytes:
+        """Gives the bytes of request `number`.
 
         Raises TypeError or ValueError for arguments that the wire has no form for, and NotSent for
         a request that is larger than the agent takes.
         """
-        number = next(self._count)
-        parts = [_MAP_9, self._v_id, pack.flat(number), target.op_key]
+        keys = 7
+        parts = [b"", self._v_id, pack.flat(number), target.op_key]
         if target.timed:
             expires = int((deadline + self._offset) * 1000)
             parts += (self._epoch_key, _EXPIRES, pack.flat(expires if expires > 0 else 0))
-        else:
-            parts[0] = _MAP_7
+            keys = 9
+        if target.holding.key:
+            parts.append(target.holding.key)
+            keys += 1
+        if progress:
+            parts.append(_PROGRESS)
+            keys += 1
+        if self.chunks and (target.bulk or progress):
+            parts.append(_CREDIT)
+            keys += 1
+        parts[0] = _MAPS[keys]
         parts.append(target.names)
         pack.put(args, parts)
         if kwargs:
@@ -130,15 +182,21 @@ class Session:
                 hint="send it in pieces, or raise max_frame in the agent's configuration",
                 reason="TooLarge",
             )
-        return number, data
+        return data
 
     def hello(self, pack: _codec.Packer) -> tuple[int, bytes]:
         """Gives the number and bytes of the request that opens every session."""
-        return self.request(pack, HELLO, (), {}, 0.0)
+        number = self.number()
+        return number, self.request(pack, HELLO, (), {}, 0.0, number)
 
     def cancel(self, pack: _codec.Packer, number: int, deadline: float) -> bytes:
         """Gives the request that takes back call `number`."""
-        return self.request(pack, Target("cancel"), ((self._client, number),), {}, deadline)[1]
+        args = ((self._client, number),)
+        return self.request(pack, Target("cancel"), args, {}, deadline, self.number())
+
+    def credit(self, pack: _codec.Packer, number: int, more: int) -> bytes:
+        """Gives the message that lets `more` chunks come for call `number`."""
+        return self.request(pack, Target("credit"), (more,), {}, 0.0, number)
 
     def greet(self, reply: Any, arrived: float) -> None:
         """Takes in the reply to hello, which arrived at `arrived` on our clock."""
@@ -158,6 +216,9 @@ class Session:
         limits = hello.get("limits", {})
         self.max_frame = limits.get("max_frame", _codec.MAX_FRAME)
         self.window = max(1, min(16, limits.get("max_inflight", 16)))
+        features = hello.get("features", ())
+        self.kept = "kept" in features
+        self.chunks = "chunks" in features and limits.get("chunk", 0) > 0
         self._epoch_key = _EPOCH + _codec.Packer().pack(self.epoch)
         # The agent's clock read this at least as long ago as the reply took, so that no call can
         # start there after we gave it up here.
@@ -171,8 +232,16 @@ class Session:
         reason, executed = error.get("reason"), error.get("executed", "unknown")
         if not reason:
             return RemoteError.of(error["class"], message, detail, hint, executed)
+        kind: type[CallError] = NotExecuted if executed == "no" else OutcomeUnknown
+        if kind is NotExecuted and reason == "LeaseLost":
+            kind = LeaseLost
+        if kind is NotExecuted and reason == "Locked":
+            held = Locked(message, detail=detail, hint=hint)
+            held.holder = error.get("holder", "")
+            held.expires_in = error.get("expires_in", 0) / 1000
+            return held
         return call_error(
-            NotExecuted if executed == "no" else OutcomeUnknown,
+            kind,
             message,
             detail=detail,
             hint=hint,
@@ -203,17 +272,36 @@ class Session:
         return call_error(
             OutcomeUnknown,
             f"{target} was sent, and the connection to {self.url} broke before the answer",
-            hint="the agent may have restarted; it never repeats a call of its own accord",
+            hint=LOOK,
         )
 
+    def restarted(self, target: Target) -> CallError:
+        """The error for a request that was sent to a run of the agent that is over."""
+        return call_error(
+            OutcomeUnknown,
+            f"{target} was sent, and the agent at {self.url} was restarted before its answer",
+            hint=LOOK,
+        )
 
-def may_retry(error: ProximityError, deadline: float) -> bool:
-    """Whether a new hello puts right what `error` complains of, with time left for it."""
-    return (
-        isinstance(error, NotExecuted)
-        and error.reason in STALE
-        and deadline - time.monotonic() > (0.05 if error.reason == "Expired" else 0)
-    )
+    def not_back(self, target: Target, waited: float) -> CallError:
+        """The error for a request that was sent, and its connection did not come back."""
+        return call_error(
+            OutcomeUnknown,
+            f"{target} was sent, the connection to {self.url} broke, and there was no other"
+            f" within {seconds(waited)}",
+            hint=LOOK,
+            timed_out=True,
+        )
+
+    def not_greeted(self, target: Target, waited: float) -> CallError:
+        """The error for a request before which hello was not answered."""
+        return call_error(
+            NotSent,
+            f"{target} was not sent: {self.url} takes connections and said nothing for"
+            f" {seconds(waited)}",
+            hint="is it an agent that listens on this address?",
+            timed_out=True,
+        )
 
 
 def is_answer(reply: Any, number: int) -> bool:

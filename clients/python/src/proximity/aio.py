@@ -10,32 +10,36 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import zmq
 import zmq.asyncio
 
-from . import _codec, _link, client
+from . import _codec, _lease, _link, client
+from ._attempt import Attempt, LostError
+from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     DEFAULT_TIMEOUT,
     HELLO,
+    Holding,
     Session,
     Target,
     is_answer,
-    may_retry,
     positive,
 )
+from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
 from .interface import Interface, Method
 
 
 class _Call:
     """A request on its way."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, session: Session, target: Target, progress: Progress | None) -> None:
         self.target = target
         self.sent = False
+        self.parts = Parts(session, target, progress)
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
 
@@ -49,15 +53,32 @@ class _Channel:
         self._session = session
         asynchronous: Any = zmq.asyncio.Context.shadow(context.underlying)
         self._socket = _link.dealer(asynchronous, session.url)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(_link.EVENTS)
+        # For a moment after a connection broke, what is sent is still taken, and lost.
+        self._up = asyncio.Event()
+        self._up.set()
         self._socket.connect(session.url)
         self._tasks = [self.loop.create_task(self._read()), self.loop.create_task(self._watch())]
 
     async def exchange(
-        self, target: Target, number: int, data: bytes, began: float, end: float
+        self,
+        target: Target,
+        number: int,
+        data: bytes,
+        began: float,
+        end: float,
+        progress: Progress | None = None,
     ) -> Any:
-        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest."""
-        call = self.waiting[number] = _Call(target)
+        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest.
+
+        Raises LostError where the connection breaks in between.
+        """
+        if not self._up.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._up.wait(), max(0.0, end - time.monotonic()))
+            if not self._up.is_set():
+                raise self._session.not_sent(target, end - began)
+        call = self.waiting[number] = _Call(self._session, target, progress)
         try:
             sending = asyncio.ensure_future(self._socket.send_multipart([b"", data]))
             await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
@@ -81,7 +102,9 @@ class _Channel:
 
     def _take_back(self, number: int) -> None:
         """Tells the agent not to begin with what nobody waits for."""
-        data = self._session.cancel(self.packer, number, time.monotonic() + 1)
+        self._tell(self._session.cancel(self.packer, number, time.monotonic() + 1))
+
+    def _tell(self, data: bytes) -> None:
         telling = self._socket.send_multipart([b"", data], zmq.DONTWAIT)
         telling.add_done_callback(lambda told: told.cancelled() or told.exception())
 
@@ -89,26 +112,43 @@ class _Channel:
         while True:
             frames = await self._socket.recv_multipart(copy=False)
             with contextlib.suppress(ValueError):  # the call that it was for runs out of time
-                self._arrived(_codec.unpack(frames[-1].buffer))
+                self._arrived(_codec.unpack(frames[-1].buffer), len(frames[-1]))
 
-    def _arrived(self, reply: Any) -> None:
+    def _arrived(self, reply: Any, size: int) -> None:
         identity = reply.get("id") if isinstance(reply, dict) else None
         # What has no id can only be for the call that waits longest.
         number = identity[1] if identity else next(iter(self.waiting), 0)
         call = self.waiting.get(number)
-        if call is not None and is_answer(reply, number) and not call.reply.done():
+        if call is None or call.reply.done():
+            return
+        if is_part(reply, number):
+            try:
+                more = call.parts.take(reply)
+            except Exception as error:  # the caller's own, of progress=, or the result is too large
+                call.reply.set_exception(error)
+                self._take_back(number)
+                return
+            if more:
+                self._tell(self._session.credit(self.packer, number, more))
+        elif is_answer(reply, number):
+            if not is_whole(reply, call.parts):
+                return
+            note_size(call.target, size)
             call.reply.set_result(reply)
 
     async def _watch(self) -> None:
         while True:
-            await self._monitor.recv_multipart()
+            if not _link.is_loss(await self._monitor.recv_multipart()):
+                self._up.set()
+                continue
+            self._up.clear()
             self._session.fresh_until = -math.inf
             # What was answered before the connection broke counts.
             while await self._socket.poll(0):
                 await asyncio.sleep(0)
             for call in self.waiting.values():
                 if call.sent and not call.reply.done():
-                    call.reply.set_exception(self._session.lost(call.target))
+                    call.reply.set_exception(LostError())
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
@@ -139,33 +179,66 @@ class AsyncLink:
         return channel
 
     async def call(
-        self, target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], timeout: float
+        self,
+        target: Target,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        timeout: float,
+        progress: Progress | None = None,
     ) -> Any:
         """Makes one call; gives its value or raises what came of it, within `timeout` seconds."""
         began = time.monotonic()
         end = began + timeout
         session, channel = self.session, self.channel()
+        attempt = Attempt(session, target, end)
         while True:
-            if time.monotonic() >= session.fresh_until:
-                await self._hello(channel, began, end)
-            number, data = session.request(channel.packer, target, args, kwargs, end)
-            reply = await channel.exchange(target, number, data, began, end)
+            try:
+                if time.monotonic() >= session.fresh_until:
+                    await self._hello(channel, target, began, end)
+                if attempt.is_lost and not await self._may_repeat(attempt, target, end):
+                    raise attempt.not_repeated()
+                data = attempt.request(channel.packer, args, kwargs, progress is not None)
+                reply = await channel.exchange(target, attempt.number, data, began, end, progress)
+            except LostError:
+                attempt.lose()
+                continue
+            except CallError as error:
+                raise attempt.failed(error, timeout) from None
             if "ok" in reply:
                 return reply["ok"]
-            failure = session.failure(reply, target)
-            if not may_retry(failure, end):
+            failure = attempt.refused(reply)
+            if failure is not None:
                 raise failure
-            session.fresh_until = 0.0
 
-    async def _hello(self, channel: _Channel, began: float, end: float) -> None:
-        number, data = self.session.hello(channel.packer)
-        reply = await channel.exchange(HELLO, number, data, began, end)
+    async def _may_repeat(self, attempt: Attempt, target: Target, end: float) -> bool:
+        """Whether a request whose connection broke may be sent again; asks what the method does."""
+        known = attempt.may_repeat()
+        if known is None:
+            with contextlib.suppress(ProximityError):
+                left = max(0.001, end - time.monotonic())
+                text = await self.call(Target("describe", target.name), (), {}, left)
+                return attempt.reads(Interface(text))
+        return bool(known)
+
+    async def _hello(self, channel: _Channel, target: Target, began: float, end: float) -> None:
+        """Learns the agent's epoch, clock, limits and objects, before a request for `target`."""
+        while True:
+            number, data = self.session.hello(channel.packer)
+            try:
+                reply = await channel.exchange(HELLO, number, data, began, end)
+                break
+            except LostError:
+                continue
+            except OutcomeUnknown:
+                raise self.session.not_greeted(target, end - began) from None
+            except NotSent:
+                raise self.session.not_sent(target, end - began) from None
         self.session.greet(reply, time.monotonic())
 
     async def greet(self, timeout: float) -> Session:
         """Says hello now; gives the session."""
         began = time.monotonic()
-        await self._hello(self.channel(), began, began + timeout)
+        await self._hello(self.channel(), HELLO, began, began + timeout)
         return self.session
 
     def close(self) -> None:
@@ -174,6 +247,83 @@ class AsyncLink:
         channel, self._channel = self._channel, None
         if channel is not None and not channel.loop.is_closed():
             channel.close()
+
+
+_OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")
+
+
+class AsyncLease:
+    """An object that nobody else may change meanwhile; made by `AsyncProxy.lock`.
+
+    As `Lease`: it is renewed by a task until its block ends or `release`.
+
+    taken_from: who had it before, if it was stolen; else None
+    """
+
+    def __init__(
+        self, link: AsyncLink, holding: Holding, terms: _lease.Terms, op: str, timeout: float
+    ) -> None:
+        self.taken_from: str | None = None
+        self._link = link
+        self._holding = holding
+        self._terms = terms
+        self._op = op
+        self._timeout = timeout
+        self._task: asyncio.Task[None] | None = None
+        self._lost = False
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether others may have the object, as far as is known. A call tells for certain."""
+        return self._lost
+
+    def __await__(self) -> Generator[Any, None, AsyncLease]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> AsyncLease:
+        terms = self._terms
+        target = terms.target(self._op)
+        reply = await self._link.call(target, terms.args, terms.kwargs, self._timeout)
+        self.taken_from = reply.get("from")
+        self._holding.key = terms.key
+        self._task = asyncio.get_running_loop().create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Told or not, it ends: no reason for the program to fail.
+        with contextlib.suppress(CallError):
+            await self._release(min(self._timeout, _lease.GOODBYE_S))
+
+    async def release(self) -> None:
+        """Lets others write again; raises `LeaseLost` where they could before."""
+        await self._release(self._timeout)
+
+    async def _release(self, timeout: float) -> None:
+        task, self._task = self._task, None
+        if task is None:
+            return
+        task.cancel()
+        if self._holding.key == self._terms.key:
+            self._holding.key = b""
+        await self._link.call(self._terms.target("release"), (), {}, timeout)
+
+    async def _renew(self) -> None:
+        terms = self._terms
+        every, target = terms.ttl / 3, terms.target("renew")
+        renewed = time.monotonic()
+        while not self._lost:
+            await asyncio.sleep(every)
+            asked = time.monotonic()
+            try:
+                await self._link.call(target, terms.args, {}, every)
+                renewed = asked
+            except ProximityError as error:
+                self._lost = _lease.is_over(error, terms.ttl, renewed)
 
 
 class AsyncProxy:
@@ -198,6 +348,7 @@ class AsyncProxy:
         self._name = name
         self._timeout = positive(timeout, DEFAULT_TIMEOUT)
         self._interface: Interface | None = None
+        self._holding = Holding()
         self._remote: frozenset[str] = frozenset()
 
     def __getattr__(self, name: str) -> Any:
@@ -208,13 +359,14 @@ class AsyncProxy:
         raise AttributeError(f"'{self._name}' has no '{name}'")
 
     def _function(self, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
-        link, target, usual = self._link, Target("call", self._name, method.name), self._timeout
-        options = frozenset(("timeout", "dtype")) - method.parameters
+        link, usual = self._link, self._timeout
+        target = Target("call", self._name, method.name, self._holding)
+        options = frozenset(("timeout", "dtype", "progress")) - method.parameters
 
         async def remote(*args: Any, **kwargs: Any) -> Any:
             given = {name: kwargs.pop(name) for name in options if name in kwargs}
             timeout = positive(given.get("timeout"), usual)
-            value = await link.call(target, args, kwargs, timeout)
+            value = await link.call(target, args, kwargs, timeout, given.get("progress"))
             return client.array(value, given["dtype"]) if "dtype" in given else value
 
         method.dress(remote, self._name)
@@ -245,19 +397,34 @@ class AsyncProxy:
 
     async def set(self, attribute: str, value: Any) -> None:
         """Sets an attribute."""
-        target = Target("set", self._name, attribute)
+        target = Target("set", self._name, attribute, self._holding)
         await self._link.call(target, (value,), {}, self._timeout)
 
     def with_timeout(self, timeout: float) -> AsyncProxy:
         """Gives the same object with another time limit, in seconds, for each of its calls."""
-        return AsyncProxy(self._link, self._name, timeout)
+        proxy = AsyncProxy(self._link, self._name, timeout)
+        proxy._holding = self._holding
+        return proxy
+
+    def lock(self, ttl: float = _lease.DEFAULT_TTL, holder: str | None = None) -> AsyncLease:
+        """Keeps others from writing to the object: ``async with srbs.lock(): ..``.
+
+        As `Proxy.lock`; it begins with the block, or when it is awaited.
+        """
+        terms = _lease.Terms(self._name, ttl, holder)
+        return AsyncLease(self._link, self._holding, terms, "lock", self._timeout)
+
+    def steal_lock(self, ttl: float = _lease.DEFAULT_TTL, holder: str | None = None) -> AsyncLease:
+        """Does as `lock`, also where somebody else has the object; see `Proxy.steal_lock`."""
+        terms = _lease.Terms(self._name, ttl, holder)
+        return AsyncLease(self._link, self._holding, terms, "steal", self._timeout)
 
     def close(self) -> None:
         """Closes the connection to the agent. Using the proxy again opens another."""
         self._link.close()
 
     def __dir__(self) -> list[str]:
-        return sorted({*self._remote, "close", "connect", "get", "set", "with_timeout"})
+        return sorted({*self._remote, *_OWN})
 
     async def __aenter__(self) -> AsyncProxy:
         return await AsyncProxy.connect(self)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from ._lease import DEFAULT_TTL, Lease, LeaseInfo, Terms, listed
 from ._link import NO_KWARGS, Link
-from ._session import DEFAULT_TIMEOUT, Target, positive
+from ._session import DEFAULT_TIMEOUT, MAX_REPLY, Holding, Target, positive
 from .errors import CallError, RemoteError
 from .interface import Interface, Method
 
@@ -33,8 +34,9 @@ class Proxy:
     Making a proxy waits for nothing; the first use does. An agent that restarts is found again, and
     an interface that has changed is taken over.
 
-    Every method also takes ``timeout=``, seconds for this one call, and ``dtype=``, the kind of
-    numpy array to make of the bytes that it returns, unless it has a parameter of that name itself.
+    Every method also takes ``timeout=``, seconds for this one call, ``dtype=``, the kind of numpy
+    array to make of the bytes that it returns, and ``progress=``, a function of (done, total, text)
+    that is told how far it has come, unless it has a parameter of that name itself.
 
     A method or nested object with the name of one below hides it; ``Proxy.batch(obj)`` finds it.
 
@@ -45,6 +47,7 @@ class Proxy:
 
     _interface: Interface | None
     _nested: frozenset[str]
+    _holding: Holding
 
     def __init__(self, agent: str | Agent | Link, name: str, timeout: float | None = None) -> None:
         if isinstance(agent, str):
@@ -58,6 +61,7 @@ class Proxy:
             _interface=None,
             _remote=frozenset(),
             _nested=frozenset(),
+            _holding=Holding(),
         )
         link.proxies.add(self)
 
@@ -86,7 +90,8 @@ class Proxy:
         attribute = self._load(self._timeout).attributes.get(name)
         if attribute is None:
             raise AttributeError(self._no_such(name))
-        self._link.call(Target("set", self._name, name), (value,), NO_KWARGS, self._timeout)
+        target = Target("set", self._name, name, self._holding)
+        self._link.call(target, (value,), NO_KWARGS, self._timeout)
 
     def __dir__(self) -> list[str]:
         with contextlib.suppress(CallError, RemoteError):
@@ -130,15 +135,16 @@ class Proxy:
 
     def _function(self, method: Method) -> Callable[..., Any]:
         """Makes the function that calls `method`."""
-        link, target, usual = self._link, Target("call", self._name, method.name), self._timeout
-        options = frozenset(("timeout", "dtype")) - method.parameters
+        link, usual = self._link, self._timeout
+        target = Target("call", self._name, method.name, self._holding)
+        options = frozenset(("timeout", "dtype", "progress")) - method.parameters
 
         def remote(*args: Any, **kwargs: Any) -> Any:
             if not kwargs:
                 return link.call(target, args, kwargs, usual)
             given = {name: kwargs.pop(name) for name in options if name in kwargs}
             timeout = positive(given.get("timeout"), usual)
-            value = link.call(target, args, kwargs, timeout)
+            value = link.call(target, args, kwargs, timeout, given.get("progress"))
             return array(value, given["dtype"]) if "dtype" in given else value
 
         remote.__dict__["_target"] = target
@@ -169,14 +175,45 @@ class Proxy:
 
     def with_timeout(self, timeout: float) -> Proxy:
         """Gives the same object with another time limit, in seconds, for each of its calls."""
-        return Proxy(self._link, self._name, timeout)
+        proxy = Proxy(self._link, self._name, timeout)
+        proxy.__dict__["_holding"] = self._holding
+        return proxy
+
+    def lock(self, ttl: float = DEFAULT_TTL, holder: str | None = None) -> Lease:
+        """Keeps others from writing to the object.
+
+        ::
+
+            with srbs.lock():
+                srbs.write_int("sys_scratchpad", 1)
+
+        Until the block ends, or `Lease.release`, only calls through this proxy change anything;
+        calls through others raise `Locked`. Reads are free. It does not wait where somebody else
+        has the object, and is renewed as long as this program lives.
+
+        ttl: seconds, 1 to 300, after which others may write again when this program has died
+        holder: as whom others see it; user@host if None
+        """
+        return self._leased("lock", ttl, holder)
+
+    def steal_lock(self, ttl: float = DEFAULT_TTL, holder: str | None = None) -> Lease:
+        """Does as `lock`, also where somebody else has the object: his writes fail from now on.
+
+        Allowed to those who call from the agent's own machine.
+        """
+        return self._leased("steal", ttl, holder)
+
+    def _leased(self, op: str, ttl: float, holder: str | None) -> Lease:
+        terms = Terms(self._name, ttl, holder)
+        return Lease(self._link, self._holding, terms, op, self._timeout)
 
     def call_async(self, method: str, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Begins a call and gives its future; `timeout=` counts from now."""
         from .aio import submit
 
         timeout = positive(kwargs.pop("timeout", None), self._timeout)
-        return submit(self._link, Target("call", self._name, method), args, kwargs, timeout)
+        target = Target("call", self._name, method, self._holding)
+        return submit(self._link, target, args, kwargs, timeout)
 
     def batch(self, timeout: float | None = None) -> Batch:
         """Begins a batch: calls that are sent together when its ``with`` block ends."""
@@ -225,6 +262,7 @@ class Agent:
 
     url: the agent's address, as ``tcp://host:5555`` or only ``host``
     timeout: seconds that a call may take
+    max_reply: bytes that a result may have; large ones come in chunks as fast as they are taken
     """
 
     def __init__(
@@ -233,8 +271,10 @@ class Agent:
         timeout: float | None = None,
         *,
         context: zmq.Context[Any] | None = None,
+        max_reply: int = MAX_REPLY,
     ) -> None:
         self._link = Link(url, context)
+        self._link.session.max_reply = max_reply
         self._timeout = positive(timeout, DEFAULT_TIMEOUT)
         self._proxies: dict[str, Proxy] = {}
 
@@ -245,6 +285,10 @@ class Agent:
     def describe(self, name: str) -> dict[str, Any]:
         """Gives the interface definition of an object."""
         return self._link.describe(name, self._timeout).described
+
+    def leases(self) -> list[LeaseInfo]:
+        """Tells who has which object for himself."""
+        return listed(self._link.call(Target("leases"), (), NO_KWARGS, self._timeout))
 
     def proxy(self, name: str, timeout: float | None = None) -> Proxy:
         """Gives the object of that name, without asking whether there is one."""
@@ -288,7 +332,7 @@ class Agent:
             if not session.objects:
                 self._link.greet(min(self._timeout, _LOOK_S))
             names = {name.split(".")[0] for name in session.objects}
-        return sorted({*names, "close", "describe", "hello", "proxy"})
+        return sorted({*names, "close", "describe", "hello", "leases", "proxy"})
 
     def _ipython_key_completions_(self) -> list[str]:
         return sorted(self._link.session.objects)

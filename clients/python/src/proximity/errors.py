@@ -6,7 +6,9 @@
     |-- RemoteError             the object's own error; also the Python builtin of its class
     `-- CallError               the call did not come through
         |-- NotExecuted         it did not run, and will not
-        |   `-- NotSent         it never left this machine (Unreachable, a ConnectionError)
+        |   |-- NotSent         it never left this machine (Unreachable, a ConnectionError)
+        |   |-- Locked          somebody else has the object for himself
+        |   `-- LeaseLost       the lease that it was made under has ended
         |-- OutcomeUnknown      it may have run, be running, or run no more
         `-- Timeout             any of these, where the deadline ended it (a TimeoutError)
 """
@@ -21,6 +23,8 @@ from typing import Any
 
 __all__ = [
     "CallError",
+    "LeaseLost",
+    "Locked",
     "NotExecuted",
     "NotSent",
     "OutcomeUnknown",
@@ -133,7 +137,7 @@ class CallError(ProximityError):
     reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        kinds = (NotSent, NotExecuted, OutcomeUnknown, CallError)
+        kinds = (NotSent, Locked, LeaseLost, NotExecuted, OutcomeUnknown, CallError)
         kind = next(kind for kind in kinds if isinstance(self, kind))
         return (_rebuild, (kind, isinstance(self, Timeout), self.message, self.__dict__.copy()))
 
@@ -144,6 +148,24 @@ class NotExecuted(CallError):
 
 class NotSent(NotExecuted, ConnectionError):
     """The call never left this machine: the agent could not be reached."""
+
+
+class Locked(NotExecuted):
+    """Somebody else has locked the object.
+
+    holder: who, in his own words, and where he calls from
+    expires_in: seconds until his lease ends, unless he renews it
+    """
+
+    reason = "Locked"
+    holder = ""
+    expires_in = 0.0
+
+
+class LeaseLost(NotExecuted):
+    """The lease under which the call was made has ended, or was stolen."""
+
+    reason = "LeaseLost"
 
 
 class OutcomeUnknown(CallError):

@@ -10,16 +10,21 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import client
+from ._attempt import Attempt, LostError
 from ._link import Link
-from ._session import Target, is_answer, may_retry
-from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
+from ._parts import Parts, is_part, is_whole
+from ._session import Target, is_answer
+from .errors import CallError, NotSent, ProximityError
 
 
-class _Item(NamedTuple):
-    target: Target
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    future: concurrent.futures.Future[Any]
+class _Item:
+    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.target = target
+        self.args = args
+        self.kwargs = kwargs
+        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.attempt: Attempt | None = None
+        self.parts: Parts | None = None
 
 
 class Batch:
@@ -39,16 +44,17 @@ class Batch:
     def __init__(self, proxy: client.Proxy, timeout: float) -> None:
         self._link = proxy._link
         self._name = proxy._name
+        self._holding = proxy._holding
         self._timeout = timeout
         self._items: list[_Item] = []
 
     def __getattr__(self, method: str) -> Callable[..., concurrent.futures.Future[Any]]:
         if method.startswith("_"):
             raise AttributeError(f"'Batch' object has no attribute '{method}'")
-        target = Target("call", self._name, method)
+        target = Target("call", self._name, method, self._holding)
 
         def later(*args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-            item = _Item(target, args, kwargs, concurrent.futures.Future())
+            item = _Item(target, args, kwargs)
             self._items.append(item)
             return item.future
 
@@ -82,7 +88,7 @@ def run(link: Link, items: Iterable[_Item], timeout: float) -> None:
     again = collections.deque(items)
     while again:
         again = _pass(link, again, began, end)
-        # Whatever is left was refused for reasons that a new hello puts right.
+        # Whatever is left was refused, or lost, for reasons that a new hello puts right.
         link.session.fresh_until = min(link.session.fresh_until, time.monotonic())
 
 
@@ -95,31 +101,43 @@ def _pass(
     waiting: dict[int, _Item] = {}
     try:
         if connection.came_back(began) or time.monotonic() >= session.fresh_until:
-            link.hello(connection, began, end)
+            link.hello(connection, queue[0].target, began, end)
         while queue or waiting:
             # No more than the agent queues: it would refuse the rest.
             while queue and len(waiting) < session.window:
                 item = queue[0]
+                attempt = item.attempt = item.attempt or Attempt(session, item.target, end)
                 try:
-                    number, data = session.request(
-                        connection.packer, item.target, item.args, item.kwargs, end
-                    )
+                    if attempt.is_lost and not link.may_repeat(attempt, item.target, end):
+                        raise attempt.not_repeated()
+                    data = attempt.request(connection.packer, item.args, item.kwargs)
                 except (TypeError, ValueError, CallError) as error:
                     item.future.set_exception(error)
                 else:
                     connection.send(session, item.target, data, began, end)
-                    waiting[number] = item
+                    waiting[attempt.number] = item
+                    connection.note_sent(attempt.number)
                 queue.popleft()
             if waiting:
                 target = next(iter(waiting.values())).target
                 reply = connection.receive(session, target, began, end)
-                _settle(reply, link, waiting, again, end)
+                more = _settle(reply, link, waiting, again)
+                if more:
+                    connection.tell(session.credit(connection.packer, *more))
+        connection.note_sent(0)
+    except LostError:
+        # In their order: those that were sent first, then those that were not.
+        link.give_back(connection)
+        for item in waiting.values():
+            if item.attempt is not None:
+                item.attempt.lose()
+        return collections.deque((*again, *waiting.values(), *queue))
     except ProximityError as error:
         link.give_up(connection, error)
         for item in waiting.values():
-            item.future.set_exception(_for_item(link, error, item, True, end - began))
+            item.future.set_exception(session.not_answered(item.target, end - began))
         for item in (*queue, *again):
-            item.future.set_exception(_for_item(link, error, item, False, end - began))
+            item.future.set_exception(_not_sent(link, error, item, end - began))
         return collections.deque()
     except BaseException as error:
         link.give_up(connection, error)
@@ -129,37 +147,43 @@ def _pass(
 
 
 def _settle(
-    reply: Any,
-    link: Link,
-    waiting: dict[int, _Item],
-    again: collections.deque[_Item],
-    end: float,
-) -> None:
+    reply: Any, link: Link, waiting: dict[int, _Item], again: collections.deque[_Item]
+) -> tuple[int, int] | None:
+    """Takes a message in; gives a call's number and how many more chunks may come for it."""
     identity = reply.get("id") if isinstance(reply, dict) else None
     number = identity[1] if identity else next(iter(waiting))
-    if number not in waiting or not is_answer(reply, number):
-        return
-    item = waiting.pop(number)
+    item = waiting.get(number)
+    if item is None or item.attempt is None:
+        return None
+    if is_part(reply, number):
+        item.parts = item.parts or Parts(link.session, item.target, None)
+        try:
+            more = item.parts.take(reply)
+        except ProximityError as error:
+            del waiting[number]
+            item.future.set_exception(error)
+            return None
+        return (number, more) if more else None
+    if not is_answer(reply, number):
+        return None
+    if not is_whole(reply, item.parts):
+        return None
+    del waiting[number]
     if "ok" in reply:
         item.future.set_result(reply["ok"])
-        return
-    failure = link.session.failure(reply, item.target)
-    if may_retry(failure, end):
+        return None
+    failure = item.attempt.refused(reply)
+    if failure is None:
         again.append(item)
     else:
         item.future.set_exception(failure)
+    return None
 
 
-def _for_item(
-    link: Link, error: ProximityError, item: _Item, sent: bool, waited: float
-) -> ProximityError:
-    """Gives what an error of the connection means for one call."""
-    session = link.session
-    if not sent:
-        return error if isinstance(error, NotSent) else session.not_sent(item.target, waited)
-    if isinstance(error, OutcomeUnknown) and not isinstance(error, TimeoutError):
-        return session.lost(item.target)
-    return session.not_answered(item.target, waited)
+def _not_sent(link: Link, error: ProximityError, item: _Item, waited: float) -> ProximityError:
+    """Gives what an error of the connection means for a call that was not sent over it."""
+    known = error if isinstance(error, NotSent) else link.session.not_sent(item.target, waited)
+    return item.attempt.failed(known, waited) if item.attempt is not None else known
 
 
 class Answer(NamedTuple):
