@@ -19,7 +19,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -146,6 +146,8 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// How many bytes are lent to the transport for it.
     lent: AtomicUsize,
+    /// Its connection is one of those that are served, and stays so.
+    served: AtomicBool,
     /// How the transport reaches it.
     route: Route,
 }
@@ -167,7 +169,8 @@ impl Peer {
     fn new(principal: Principal, address: Option<IpAddr>, route: Route) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = PeerId(NEXT.fetch_add(1, Relaxed));
-        Arc::new(Self { id, principal, address, lent: AtomicUsize::new(0), route })
+        let (lent, served) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Arc::new(Self { id, principal, address, lent, served, route })
     }
 
     /// How many bytes are on their way to it.

@@ -90,6 +90,32 @@ fn a_lease_holds_against_others_and_outlives_its_connection_but_not_the_agent() 
 }
 
 #[test]
+fn the_next_holder_follows_when_the_first_one_is_gone() {
+    let agent = Agent::start(COUNTER);
+    let ttl = Duration::from_secs(1);
+    let lock = Arguments::from((1_000,));
+    let ask = |raw: &Raw, seq, token: u8| {
+        let id = CallId { client: [token; 16], seq };
+        said(&raw.ask(&request(id, Op::Lock, ("counter", ""), &lock, Some(&[token; 16]))))
+    };
+    let before = Instant::now();
+    let first = ask(&Raw::connect(&agent.endpoint), 1, 1);
+    let given = Instant::now();
+    assert!(first.contains("expires"), "{first}");
+    let next = Raw::connect(&agent.endpoint);
+    let mut seq = 0;
+    while !ask(&next, seq, 2).contains("expires") {
+        seq += 1;
+        assert!(given.elapsed() < PATIENCE, "nobody ever gets it again");
+    }
+    assert!(before.elapsed() >= ttl, "two had it");
+    let late = given.elapsed().saturating_sub(ttl);
+    println!("the next holder followed {late:?} after the first one's time was over");
+    // Fifty milliseconds on a machine that has nothing else to do.
+    assert!(late < Duration::from_secs(1), "{late:?}");
+}
+
+#[test]
 fn a_repeated_write_runs_once_and_is_answered_after_a_reload_too() {
     let agent = Agent::start(COUNTER);
     let id = CallId { client: [3; 16], seq: 1 };

@@ -40,8 +40,8 @@ impl Connections {
         }
     }
 
-    /// Whether it is served for certain; what else there is may have to be heard first.
-    pub(super) fn serves(&self, fd: i32) -> bool {
+    #[cfg(test)]
+    fn serves(&self, fd: i32) -> bool {
         self.served.contains(&fd)
     }
 

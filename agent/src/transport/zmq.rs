@@ -337,11 +337,13 @@ impl Transport for Zmq {
 
     fn serves(&mut self, peer: &Peer) -> bool {
         let Some(fd) = peer.route.fd else { return true };
-        if self.connections.serves(fd) {
+        if peer.served.load(Relaxed) {
             return true;
         }
         self.hear();
-        !self.connections.waits(fd)
+        let served = !self.connections.waits(fd);
+        peer.served.store(served, Relaxed);
+        served
     }
 
     fn given_back(&mut self) -> Option<GivenBack> {

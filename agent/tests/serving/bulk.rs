@@ -244,3 +244,33 @@ fn a_client_that_goes_leaves_its_room_to_others() {
         assert_eq!(self::whole(&other, id), 3 << 20);
     }
 }
+
+#[test]
+fn a_result_in_chunks_is_sent_to_its_end_though_the_agent_stops() {
+    let (agent, _stage) = agent(Bounds::default());
+    let caller = agent.caller();
+    let id = read(&caller, 2 * CHUNK, &with_credit(1));
+    assert!(matches!(part(&caller, id), Part::Chunk(0, 3, _)));
+    agent.control.drain();
+    // It is told at its own time.
+    while caller.call("actor.peek") == Answer::ok(7) {}
+    assert_eq!(caller.call("actor.peek").not_executed(), "Draining");
+    grant(&caller, id, 2);
+    assert!(matches!(part(&caller, id), Part::Chunk(1, 3, _)));
+    assert!(matches!(part(&caller, id), Part::Chunk(2, 3, _)));
+    assert!(matches!(part(&caller, id), Part::End(3, _)));
+    agent.join();
+}
+
+#[test]
+fn a_repeated_write_with_a_large_result_is_told_that_it_has_run() {
+    let (agent, stage) = agent(Bounds::default());
+    let caller = agent.caller();
+    let id = caller.send(Op::Call, "actor.fetch", &size(100_000), &With::default());
+    assert_eq!(whole(&caller, id), 100_000);
+    caller.send_as(id, Op::Call, "actor.fetch", &size(100_000), &With::default());
+    let Answer::Error { line, executed, reason, .. } = caller.answer(id) else { panic!("again") };
+    assert_eq!(line, "RuntimeError: actor.fetch has run, and its result was too large to be kept");
+    assert_eq!((executed, reason.as_deref()), ("yes", Some("ReplyNotKept")));
+    assert_eq!(stage.ran(), ["fetched"]);
+}
