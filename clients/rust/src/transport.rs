@@ -4,17 +4,21 @@
 //! sockets by which another thread ends [`Link::wait`].
 
 use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
     io,
-    ops::Deref,
+    ops::{Deref, RangeInclusive},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use zmq::{Context, DONTWAIT, Message, PollItem, SNDMORE, Socket, SocketEvent, SocketType};
 
-/// Pause before the first attempt to connect again; libzmq doubles it each time, with jitter.
-const FIRST_RETRY: Duration = Duration::from_millis(10);
+/// Pause before the first attempt to connect again, in milliseconds; libzmq doubles it each time. Each
+/// link has its own, as libzmq has no jitter in this: or else all clients of an agent that was killed
+/// would come in the same instants.
+const FIRST_RETRY: RangeInclusive<u16> = 7..=13;
 /// The longest such pause.
-const LAST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: RangeInclusive<u16> = 750..=1_000;
 
 /// How long an attempt to connect may take, and then the handshake, before the next attempt.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -78,8 +82,8 @@ impl Link {
         // provably never leaves; and nothing lingers behind a closed socket.
         dealer.set_immediate(true)?;
         dealer.set_linger(0)?;
-        dealer.set_reconnect_ivl(milliseconds(FIRST_RETRY))?;
-        dealer.set_reconnect_ivl_max(milliseconds(LAST_RETRY))?;
+        dealer.set_reconnect_ivl(one_of(FIRST_RETRY))?;
+        dealer.set_reconnect_ivl_max(one_of(LAST_RETRY))?;
         dealer.set_connect_timeout(milliseconds(PATIENCE))?;
         dealer.set_handshake_ivl(milliseconds(PATIENCE))?;
         dealer.set_tcp_keepalive(1)?;
@@ -196,6 +200,14 @@ impl Waker {
         // Full means that a wake is on its way already.
         let _ = self.0.send("", DONTWAIT);
     }
+}
+
+/// A number of the range, another for each link.
+fn one_of(range: RangeInclusive<u16>) -> i32 {
+    let (first, last) = range.into_inner();
+    let random = RandomState::new().hash_one(first);
+    let size = u64::from(last.saturating_sub(first)) + 1;
+    i32::from(first) + i32::try_from(random % size).unwrap_or_default()
 }
 
 fn milliseconds(duration: Duration) -> i32 {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import random
 import re
 import sys
 import time
@@ -65,8 +66,8 @@ def dealer(context: Any, url: str) -> Any:
     socket.setsockopt(zmq.LINGER, 0)
     # A request waits here, not in a queue from which it could be delivered after we gave it up.
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_FIRST_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
+    socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_FIRST_MS))
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, random.randint(*RECONNECT_MOST_MS))
     return socket
 
 

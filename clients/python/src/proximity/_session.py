@@ -31,8 +31,9 @@ DEFAULT_TIMEOUT = 10.0
 FRESH = 60.0
 """Seconds for which an agent's clock is believed: the drift in that time is a few milliseconds."""
 
-RECONNECT_FIRST_MS, RECONNECT_MOST_MS = 10, 1000
-"""How soon libzmq tries again to connect: at first, and after many failures."""
+RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (7, 13), (750, 1000)
+"""How soon libzmq tries again to connect: at first, and after many failures. Each connection has
+times of its own from these, or all clients of an agent that died would come at the same time."""
 
 MAX_REPLY = 256 << 20
 """Bytes that a result may have, unless told otherwise."""

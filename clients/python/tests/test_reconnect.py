@@ -1,0 +1,122 @@
+"""Agents that come late: what was given up is not delivered, and nobody storms them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+import zmq
+
+from conftest import free_url
+from played import Played
+from proximity import AsyncProxy, NotSent, Proxy
+from proximity._link import dealer
+
+GIVEN_UP_S = 0.2
+
+
+def test_what_was_given_up_is_never_delivered() -> None:
+    """However it was asked for: it was not sent, so an agent that comes later gets nothing."""
+    url = free_url()
+    plain, batched, beside = (Proxy(url, "foo", timeout=GIVEN_UP_S) for _ in range(3))
+
+    def in_a_batch() -> Any:
+        with batched.batch() as batch:
+            futures = [batch.push() for _ in range(5)]
+        for future in futures:
+            assert isinstance(future.exception(), NotSent)
+        return futures[0].result()
+
+    async def asynchronous() -> None:
+        async with AsyncProxy(agent.url, "foo") as foo:
+            assert await foo.look() == "seen"
+
+    async def given_up() -> AsyncProxy:
+        foo = AsyncProxy(url, "foo", timeout=GIVEN_UP_S)
+        with pytest.raises(NotSent):
+            await foo.push()
+        return foo
+
+    async def given_up_and_kept() -> None:
+        foo = await given_up()
+        with Played(lambda asked: asked.send(ok="seen"), url=url) as late:
+            assert await foo.with_timeout(20).look() == "seen"
+            assert [call[0] for call in late.calls] == ["look"]
+        foo.close()
+
+    asyncio.run(given_up_and_kept())
+    for _ in range(3):
+        for attempt in (
+            lambda: Proxy.call_async(plain, "push").result(),
+            lambda: Proxy.call_async(beside, "push").result(),
+            lambda: Proxy.with_timeout(plain, GIVEN_UP_S).push(),
+            in_a_batch,
+        ):
+            with pytest.raises(NotSent):
+                attempt()
+    with Played(lambda asked: asked.send(ok="seen"), url=url) as agent:
+        for proxy in (plain, batched, beside):
+            assert Proxy.with_timeout(proxy, 20).look() == "seen"
+            assert Proxy.call_async(proxy, "look", timeout=20).result() == "seen"
+        asyncio.run(asynchronous())
+        assert {call[0] for call in agent.calls} == {"look"}
+    for proxy in (plain, batched, beside):
+        proxy.close()
+
+
+def test_a_call_that_waits_for_the_agent_is_made_when_it_comes() -> None:
+    for pause in (0.05, 0.5, 1.5):
+        url = free_url()
+        with Proxy(url, "foo", timeout=20) as foo:
+            call = foo.call_async("look")
+            time.sleep(pause)
+            with Played(lambda asked: asked.send(ok="seen"), url=url) as agent:
+                began = time.monotonic()
+                assert call.result() == "seen"
+                # At most the last pause between two attempts, and what a busy machine adds.
+                assert time.monotonic() - began < 3
+                assert len(agent.calls) == 1
+
+
+def test_many_clients_do_not_storm_an_agent_that_is_away() -> None:
+    """At most 1.5 attempts a second each once it is away for two seconds, at times of their own."""
+    count, url = 200, free_url()
+    context: Any = zmq.Context()
+    sockets = [dealer(context, url) for _ in range(count)]
+    monitors = [socket.get_monitor_socket(zmq.EVENT_CONNECT_RETRIED) for socket in sockets]
+    for socket in sockets:
+        socket.connect(url)
+    try:
+        time.sleep(2)
+        attempts(monitors)
+        began = time.monotonic()
+        time.sleep(2)
+        pauses = attempts(monitors)
+        took = time.monotonic() - began
+        assert len(pauses) <= 1.5 * count * took, f"{len(pauses)} attempts in {took:.1f} s"
+        assert len(pauses) >= 0.5 * count * took, "they do try"
+        assert len(set(pauses)) > 20, "each at times of its own"
+        assert max(pauses) <= 1000
+        with Played(lambda asked: None, url=url):
+            began = time.monotonic()
+            for socket in sockets:
+                assert socket.poll(10_000, zmq.POLLOUT)
+            assert time.monotonic() - began < 4, "all are back"
+    finally:
+        for socket in sockets:
+            socket.disable_monitor()
+        for monitor in monitors:
+            monitor.close(0)
+        context.destroy(0)
+
+
+def attempts(monitors: list[Any]) -> list[int]:
+    """Gives the pause behind each attempt since the last time."""
+    pauses = []
+    for monitor in monitors:
+        while monitor.poll(0):
+            event, _ = monitor.recv_multipart()
+            pauses.append(int.from_bytes(event[2:6], "little"))
+    return pauses
