@@ -1,5 +1,8 @@
 //! How fast megabytes of a board's memory arrive, through the agent and straight from the board.
 //!
+//! The board is a machine of its own: "apart" means that it has a core for itself, and whoever reads it, the agent too,
+//! has another.
+//!
 //! Straight means: one request for all of it, by the client that the agent's own driver uses. The agent asks
 //! in pieces, several under way at a time, so that part of its reading is done while the board still sends; what
 //! that is worth without an agent is told beside it.
@@ -41,17 +44,21 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let cores = Cores::find()?;
     let mock = cores.as_server(|| Server::mock_with(&["--design", "adc"], 1))??;
     let config = Config::new(&mock)?;
-    let agent = cores.as_server(|| Server::agent(&config))??;
+    let ways = [(Client::Cross, "apart"), (Client::Same, "on one core")];
+    let mut agents = Vec::new();
+    for (client, _) in ways {
+        agents.push(cores.as_client(client, || Server::agent(&config))??);
+    }
     let mut board = Board::connect(&mock)?;
     for (fault, stalls) in [("none", ""), ("stall", ", 4 KiB blocks")] {
         board.set_fault(fault)?;
         for subject in &SUBJECTS {
             let pattern = random_bytes(subject.bytes);
             board.write(subject, &pattern)?;
-            for (client, name) in [(Client::Cross, "across cores"), (Client::Same, "on one core")] {
+            for ((client, name), agent) in ways.into_iter().zip(&agents) {
                 let (mut pairs, mut pieces) = (Vec::new(), Vec::new());
                 for _ in 0..ROUNDS {
-                    let round = || by_turns(subject, &mut board, &agent, &pattern);
+                    let round = || by_turns(subject, &mut board, agent, &pattern);
                     let [direct, ours, piecewise] = cores.as_client(client, round)??;
                     pairs.push((direct, ours));
                     pieces.push(piecewise);

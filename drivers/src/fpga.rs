@@ -22,6 +22,7 @@ mod tengbe;
 pub use address::{Ip, Mac};
 pub use bulk::{Assignments, Place, QdrStatus, Words};
 pub use error::FpgaError;
+pub use memory::Reading;
 pub use messaging::{Exchange, Given, Received};
 pub use plain::{Dict, Plain};
 
@@ -248,16 +249,15 @@ impl Fpga {
     /// raises ValueError: the device ends before that
     /// raises TimeoutError: the board did not answer in time
     #[effect(read)]
-    pub fn read(
-        &mut self,
-        cx: &Context<'_>,
-        device_name: &str,
+    pub fn read<'a>(
+        &'a mut self,
+        cx: &'a Context<'a>,
+        device_name: &'a str,
         size: u32,
         #[default(0)] offset: u32,
-    ) -> Result<&[u8], FpgaError> {
-        let limit = self.limit(cx, size.into());
-        let range = self.read_range(&limit, device_name, offset.into(), size.into())?;
-        Ok(self.data.get(range).unwrap_or_default())
+    ) -> Reading<'a> {
+        let (register, offset, count) = (device_name, offset.into(), size.into());
+        Reading { fpga: self, cx, register, offset, count }
     }
 
     /// Writes `data` into `device_name`, reads it back and compares.

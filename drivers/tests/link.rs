@@ -214,10 +214,13 @@ fn large_transfers_arrive_whole_in_any_pieces() {
         mock.fault(fault);
         let (took, read) = timed(|| {
             board
-                .call(|fpga, cx| fpga.read(cx, "big_bram", 1 << 20, 0).map(<[u8]>::to_vec))
+                .call(|fpga, cx| fpga.read(cx, "big_bram", 1 << 20, 0).bytes().map(<[u8]>::to_vec))
                 .unwrap()
         });
         assert!(read == pattern, "{personality:?} {fault:?}");
+        // As a caller gets it: straight into the reply.
+        let replied = board.bytes("read", r#"["big_bram", 1048576]"#);
+        assert!(replied == pattern, "{personality:?} {fault:?}");
         let bulk =
             board.call(|fpga, cx| fpga.bulkread(cx, "big_bram", 1 << 20, 0).map(<[u8]>::to_vec));
         assert!(bulk.unwrap() == pattern, "{personality:?} {fault:?}");
@@ -225,7 +228,7 @@ fn large_transfers_arrive_whole_in_any_pieces() {
         assert!(took < Duration::from_secs(3), "{took:?}");
         // Neither end at the edge of a word or of a piece.
         let part = |fpga: &mut proximity_drivers::fpga::Fpga, cx: &proximity_proto::Context<'_>| {
-            fpga.read(cx, "big_bram", 131_077, 65_531).map(<[u8]>::to_vec)
+            fpga.read(cx, "big_bram", 131_077, 65_531).bytes().map(<[u8]>::to_vec)
         };
         assert!(board.call(part).unwrap() == pattern[65_531..65_531 + 131_077]);
     }

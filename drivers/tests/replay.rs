@@ -103,10 +103,12 @@ fn registers_are_listed_and_read() {
         let names = board.call(|fpga, cx| fpga.listdev(cx, false, false)).unwrap();
         assert_eq!(names.0.len(), 14);
         assert_eq!((names.0[0].0.as_str(), names.0[13].0.as_str()), ("big_bram", "wo_reg"));
-        let bytes = board.call(|fpga, cx| fpga.read(cx, "snap_bram", 16, 0).map(<[u8]>::to_vec));
+        let bytes =
+            board.call(|fpga, cx| fpga.read(cx, "snap_bram", 16, 0).bytes().map(<[u8]>::to_vec));
         assert_eq!(bytes.unwrap(), b"\0\n\r\t \\\x1b\x01\x02\xff!#?[]\0");
         // Bytes 1 to 3 come as a whole word, which is cut here.
-        let bytes = board.call(|fpga, cx| fpga.read(cx, "snap_bram", 3, 1).map(<[u8]>::to_vec));
+        let bytes =
+            board.call(|fpga, cx| fpga.read(cx, "snap_bram", 3, 1).bytes().map(<[u8]>::to_vec));
         assert_eq!(bytes.unwrap(), b"\n\r\t");
         let word = board.call(|fpga, cx| fpga.read_uint(cx, "snap_bram", 0));
         assert_eq!(word.unwrap(), 0x000a_0d09);
@@ -133,7 +135,7 @@ fn what_the_list_of_registers_tells_is_not_asked_of_the_board() {
          hint: listdev() tells the 14 that there are"
     );
     let fault = board
-        .call(|fpga, cx| fpga.read(cx, "snap_bram", 65_537, 0).map(<[u8]>::to_vec))
+        .call(|fpga, cx| fpga.read(cx, "snap_bram", 65_537, 0).bytes().map(<[u8]>::to_vec))
         .unwrap_err();
     assert_eq!(
         lines(&fault),
@@ -144,8 +146,9 @@ fn what_the_list_of_registers_tells_is_not_asked_of_the_board() {
         lines(&fault),
         "ValueError: register 'sys_rev' has 4 bytes; 4 bytes at offset 4 reach past its end"
     );
-    let fault =
-        board.call(|fpga, cx| fpga.read(cx, "sys_rev", 0, 0).map(<[u8]>::to_vec)).unwrap_err();
+    let fault = board
+        .call(|fpga, cx| fpga.read(cx, "sys_rev", 0, 0).bytes().map(<[u8]>::to_vec))
+        .unwrap_err();
     assert_eq!(lines(&fault), "ValueError: 0 bytes of register 'sys_rev' were asked for; it has 4");
     let fault = board.call(|fpga, cx| fpga.blindwrite(cx, "sys_rev", b"abc", 0)).unwrap_err();
     assert_eq!(

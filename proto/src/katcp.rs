@@ -27,6 +27,10 @@ pub const DEFAULT_MAX_LINE: usize = 32 << 20;
 /// The largest message id: 2^31 - 1.
 pub const MAX_MID: u32 = i32::MAX as u32;
 
+/// How much room is made in the midst of a long line: where several of them follow each other, few of their bytes
+/// have to be moved to the front of the buffer.
+const LONG: usize = 256 << 10;
+
 /// What a message is for; its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -239,7 +243,7 @@ fn parse_mid(bytes: &[u8]) -> Option<(u32, usize)> {
 ///
 /// Bytes go in by [`space`](Self::space) and [`filled`](Self::filled), or by [`feed`](Self::feed), in pieces of any
 /// size; messages come out of [`next`](Self::next) until it returns `Ok(None)`. Each byte is looked at once however
-/// many pieces a line comes in, and the buffer grows only by what was really received, to a little over the longest
+/// many pieces a line comes in, and the buffer grows only with what was really received, to little more than the longest
 /// line; it never shrinks.
 ///
 /// # Examples
@@ -301,7 +305,8 @@ impl Parser {
             self.end = pending;
         }
         if self.buffer.len() - self.end < len {
-            self.buffer.resize(self.end + len, 0);
+            let room = if pending < LONG / 8 { len } else { len.max(LONG) };
+            self.buffer.resize(self.end + room, 0);
         }
         self.buffer.get_mut(self.end..).unwrap_or_default()
     }

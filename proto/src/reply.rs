@@ -65,9 +65,14 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
 
 /// Appends bytes.
 pub fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    #[allow(clippy::cast_possible_truncation)] // no frame is that long
-    infallible(encode::write_bin_len(out, bytes.len() as u32));
+    bytes_head(out, bytes.len());
     out.extend_from_slice(bytes);
+}
+
+/// Appends the head of `len` bytes, which must follow.
+pub fn bytes_head(out: &mut Vec<u8>, len: usize) {
+    #[allow(clippy::cast_possible_truncation)] // no frame is that long
+    infallible(encode::write_bin_len(out, len as u32));
 }
 
 /// Appends the head of a list of `len` values, which must follow.

@@ -321,7 +321,9 @@ impl Script<'_> {
                 fpga.bulkread(cx, MEMORY, size, from).map(<[u8]>::to_vec)
             })?
         } else {
-            self.call("read", |fpga, cx| fpga.read(cx, MEMORY, size, from).map(<[u8]>::to_vec))?
+            self.call("read", |fpga, cx| {
+                fpga.read(cx, MEMORY, size, from).bytes().map(<[u8]>::to_vec)
+            })?
         };
         self.compare(offset, len, result)
     }
