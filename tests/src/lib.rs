@@ -8,8 +8,16 @@
 pub mod foo;
 pub mod odd;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod recorded;
+pub mod rig;
+
+// The simulation's checker and random numbers: what is true of simulated agents must be true of real ones.
+#[path = "../../agent/session/tests/simulation/linear.rs"]
+mod linear;
+#[path = "../../agent/session/tests/simulation/rng.rs"]
+mod rng;
 
 use std::time::Duration;
 

@@ -33,11 +33,8 @@ const PARTS: &[Part] = &[
     rig("kill", "10,000 times kill -9 and restart under 8 clients", &["kill", "10000"]),
     rig("outage", "outages up to 3 s: when the first call succeeds", &["outage", "300"]),
     rig("stop", "500 times SIGSTOP at random points", &["stop", "500"]),
-    rig("stale", "the nine ways of a stale request", &["stale", "10"]),
     rig("increments", "20,000 increments, 30 % of replies dropped", &["increments", "20000"]),
     rig("terminate", "200 times SIGTERM under load", &["terminate", "200"]),
-    rig("reload", "200 times SIGHUP under load", &["reload", "200"]),
-    rig("storm", "1,000 clients come back after restarts", &["storm", "1000"]),
 ];
 
 /// What was asked for.

@@ -36,6 +36,17 @@ pub struct Counters {
     pub by_name: BTreeMap<String, u64>,
 }
 
+/// A write to a board's memory, as it was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// When.
+    pub at: Instant,
+    /// The first byte's address.
+    pub address: u64,
+    /// What.
+    pub data: Vec<u8>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Board {
     pub(crate) config: Config,
@@ -59,6 +70,8 @@ pub(crate) struct Board {
     pub(crate) counters: Counters,
     /// The last lines received, as they were sent.
     pub(crate) received: VecDeque<Vec<u8>>,
+    /// All writes, if the configuration asks for them.
+    pub(crate) journal: Vec<Written>,
 }
 
 impl Board {
@@ -84,6 +97,7 @@ impl Board {
             last_job: 31_634,
             counters: Counters::default(),
             received: VecDeque::new(),
+            journal: Vec::new(),
             config,
         };
         if board.config.programmed {
@@ -154,6 +168,10 @@ impl Board {
     /// Writes the first `len` bits of `data` at bit `start`, and lets the devices see it.
     pub(crate) fn write(&mut self, start: u64, data: &[u8], len: u64) {
         let range = to_usize(start / 8)..to_usize((start + len).div_ceil(8));
+        if self.config.journal {
+            let (at, data) = (Instant::now(), data.to_vec());
+            self.journal.push(Written { at, address: start / 8, data });
+        }
         self.memory.write_bits(start, data, len);
         self.peripherals.after_write(&mut self.memory, &range, &self.config);
     }

@@ -80,6 +80,8 @@ pub struct Config {
     pub seed: u64,
     /// How many of the last lines received are kept to be looked at; 0 for none.
     pub record: usize,
+    /// Whether every write to the memory is kept, for [`Mock::written`](crate::Mock::written).
+    pub journal: bool,
 }
 
 impl Default for Config {
@@ -106,6 +108,7 @@ impl Default for Config {
             faults: Vec::new(),
             seed: 1,
             record: 1000,
+            journal: false,
         }
     }
 }

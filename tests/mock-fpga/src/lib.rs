@@ -43,7 +43,7 @@ mod signal;
 mod taps;
 mod upload;
 
-pub use board::Counters;
+pub use board::{Counters, Written};
 pub use config::{Alignment, Config, Personality};
 pub use design::Design;
 pub use faults::{Fault, FaultError};

@@ -1,6 +1,6 @@
 //! A running board, seen from the test that started it.
 
-use crate::board::{Board, Counters, State};
+use crate::board::{Board, Counters, State, Written};
 use crate::config::{Config, Personality};
 use crate::design::Design;
 use crate::faults::Fault;
@@ -75,6 +75,11 @@ impl Mock {
     /// The last lines received, oldest first, without their ends, as they were sent; each at most 4096 bytes of it.
     pub fn received(&self) -> Vec<Vec<u8>> {
         self.shared.lock().received.iter().cloned().collect()
+    }
+
+    /// All writes since the start, oldest first, if the configuration asked for a journal.
+    pub fn written(&self) -> Vec<Written> {
+        self.shared.lock().journal.clone()
     }
 
     /// Whether the FPGA is programmed and its registers accessible.

@@ -1,0 +1,99 @@
+//! The call contract, held by real processes under real faults: the quick form of `cargo xtask soak`.
+
+#![allow(clippy::expect_used, reason = "a failing test panics")]
+
+use proximity_tests::{
+    proxy::Fault,
+    rig::{
+        Tolerance,
+        parts::{self, End, Run},
+    },
+};
+use std::time::Duration;
+
+fn run(count: u64) -> Run {
+    Run { count, seed: u64::from(std::process::id()), tolerance: Tolerance::BUSY }
+}
+
+#[test]
+fn nothing_runs_twice_or_is_lost_when_the_agent_is_killed() {
+    let run = run(100);
+    println!("{run:?}");
+    parts::restarts(&run, End::Kill).assert();
+}
+
+#[test]
+fn a_stopping_agent_answers_every_call_and_ends_within_a_second() {
+    let run = run(20);
+    println!("{run:?}");
+    parts::restarts(&run, End::Terminate).assert();
+}
+
+#[test]
+fn nothing_runs_late_when_the_agent_was_stopped() {
+    let run = run(20);
+    println!("{run:?}");
+    parts::stops(&run, Duration::from_millis(100), Duration::from_millis(800)).assert();
+}
+
+#[test]
+fn lost_replies_make_nothing_run_twice() {
+    let run = run(1000);
+    println!("{run:?}");
+    parts::increments(&run).assert();
+}
+
+#[test]
+fn a_bad_link_gives_no_wrong_answer() {
+    let run = run(15);
+    println!("{run:?}");
+    let faults = [
+        Fault::None,
+        Fault::Delay(Duration::from_millis(20)),
+        Fault::Rate(20_000),
+        Fault::CutAfter(600),
+        Fault::Blackhole,
+        Fault::HalfOpen,
+    ];
+    for fault in faults {
+        for before_board in [false, true] {
+            println!("{fault:?}, before the board: {before_board}");
+            parts::bad_link(&run, fault, before_board).assert();
+        }
+    }
+}
+
+/// Adds the names of all test functions under `folder`.
+fn tests_under(folder: &std::path::Path, names: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of the checkout").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            tests_under(&path, names);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).expect("a source file");
+            let after = text.split("#[test]").skip(1);
+            let found = after.filter_map(|rest| rest.split_once("fn ")?.1.split_once('('));
+            names.extend(found.map(|(name, _)| name.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_document_names_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
+    let text = std::fs::read_to_string(root.join("docs/reliability.md")).expect("the document");
+    let mut names = Vec::new();
+    tests_under(&root.join("tests/src"), &mut names);
+    tests_under(&root.join("tests/tests"), &mut names);
+    tests_under(&root.join("agent/session/tests"), &mut names);
+    let cited: Vec<&str> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.matches('_').count() > 2 && !word.contains(['/', ':', ' ']))
+        .collect();
+    assert!(cited.len() > 5, "{cited:?}");
+    for name in cited {
+        assert!(names.iter().any(|known| known == name), "there is no test '{name}'");
+    }
+}
