@@ -87,6 +87,7 @@ fn the_help_teaches() {
         &["get", "--help"],
         &["set", "--help"],
         &["shell", "--help"],
+        &["status", "--help"],
         &["leases", "--help"],
         &["steal", "--help"],
         &["gateware", "--help"],

@@ -313,3 +313,10 @@ def test_the_command_tells_python_errors(python_url: str) -> None:
     assert "srbs" in run.stdout
     run = command(python_url, "describe", "foo.sub_two")
     assert "Subtracts y from x." in run.stdout
+
+
+def test_status_tells_of_each_object(agent: Agent) -> None:
+    told = agent.status()
+    assert told["agent"]["epoch"] == agent.hello()["epoch"]
+    assert set(told["objects"]) == set(agent.hello()["objects"])
+    assert {"state", "calls", "latency", "queue"} <= set(told["objects"]["foo"])

@@ -9,6 +9,7 @@ use proximity_proto::{
     call::{CallId, Op},
     fault::{Executed, Fault},
     request::Arguments,
+    status::Status,
 };
 use std::{
     collections::hash_map::RandomState,
@@ -218,6 +219,15 @@ impl Client {
     /// As [`Client::describe`].
     pub fn describe_json(&self, name: &str) -> Result<String, Error> {
         Ok(self.ask(Op::Describe, name, "", &().into())?.get()?)
+    }
+
+    /// How the agent and its objects are. Answered by the agent itself, whatever its objects do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`]: the agent did not answer in time. [`Error::Remote`]: it is too old to tell.
+    pub fn status(&self) -> Result<Status, Error> {
+        Ok(self.ask(Op::Status, "", "", &().into())?.get()?)
     }
 
     /// Who has which object for himself.

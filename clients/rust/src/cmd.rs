@@ -9,6 +9,7 @@ pub(crate) mod leases;
 pub(crate) mod list;
 pub(crate) mod set;
 pub(crate) mod shell;
+pub(crate) mod status;
 pub(crate) mod steal;
 
 use crate::{failure::Failure, output::Output, show, target::Target};

@@ -51,4 +51,5 @@ pub use proximity_proto::{
     hello::{AgentLimits, Hello},
     lease::Lease as LeaseInfo,
     request::Arguments,
+    status::{ObjectStatus, Status},
 };

@@ -87,7 +87,7 @@ class Target:
         self.proc = proc
         self.holding = holding
         # An epoch and a deadline are for what touches an object.
-        self.timed = op not in ("hello", "describe")
+        self.timed = op not in ("hello", "describe", "status")
         # Whether a large result may come in chunks.
         self.bulk = op in ("call", "get")
         self.op_key = _OP + pack(op)

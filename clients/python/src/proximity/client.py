@@ -282,6 +282,15 @@ class Agent:
         """Asks the agent for its name, version, epoch, clock, limits and objects."""
         return dict(self._link.greet(self._timeout).agent)
 
+    def status(self) -> dict[str, Any]:
+        """Asks how the agent and its objects are; answered whatever the objects do.
+
+        Gives ``{"agent": {...}, "objects": {name: {"state": ..., ...}}}``; times are in milliseconds,
+        latencies in microseconds.
+        """
+        told: dict[str, Any] = self._link.call(Target("status", ""), (), NO_KWARGS, self._timeout)
+        return told
+
     def describe(self, name: str) -> dict[str, Any]:
         """Gives the interface definition of an object."""
         return self._link.describe(name, self._timeout).described
