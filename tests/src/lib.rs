@@ -5,6 +5,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a failing test panics")]
 
+pub mod crowd;
 pub mod foo;
 pub mod odd;
 pub mod process;
@@ -12,6 +13,7 @@ pub mod proxy;
 pub mod raw;
 pub mod recorded;
 pub mod rig;
+pub mod zmtp;
 
 // The simulation's checker and random numbers: what is true of simulated agents must be true of real ones.
 #[path = "../../agent/session/tests/simulation/linear.rs"]
