@@ -1,5 +1,7 @@
 //! ZeroMQ's own protocol, byte by byte: a peer that can stop anywhere in it, and reads only when told.
 
+#![allow(clippy::missing_panics_doc, reason = "memory for a reply there is")]
+
 use crate::PATIENCE;
 use std::{
     io::{self, Read, Write},
@@ -15,11 +17,7 @@ pub fn greeting() -> Vec<u8> {
 
 /// What it says then: what kind of socket it is.
 pub fn ready() -> Vec<u8> {
-    let mut body = b"\x05READY\x0bSocket-Type\0\0\0\x06".to_vec();
-    body.extend(b"DEALER");
-    let mut bytes = vec![0x04, u8::try_from(body.len()).expect("a short command")];
-    bytes.extend(body);
-    bytes
+    b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER".to_vec()
 }
 
 /// A connection of which nothing has been said yet.

@@ -28,6 +28,11 @@ const fn rig(name: &'static str, about: &'static str, args: &'static [&'static s
     Part { name, about, program: "soak", args }
 }
 
+/// A part with many peers, or bad ones: `crowd NAME COUNT`.
+const fn crowd(name: &'static str, about: &'static str, args: &'static [&'static str]) -> Part {
+    Part { name, about, program: "crowd", args }
+}
+
 /// All parts, in the order in which they run.
 const PARTS: &[Part] = &[
     rig("kill", "10,000 times kill -9 and restart under 8 clients", &["kill", "10000"]),
@@ -35,6 +40,15 @@ const PARTS: &[Part] = &[
     rig("stop", "500 times SIGSTOP at random points", &["stop", "500"]),
     rig("increments", "20,000 increments, 30 % of replies dropped", &["increments", "20000"]),
     rig("terminate", "200 times SIGTERM under load", &["terminate", "200"]),
+    crowd("slow-readers", "64 peers that never read 16 MiB", &["slow-readers", "64"]),
+    // More than 1,024 need `ulimit -n` raised.
+    crowd("idle", "10,000 idle connections", &["idle", "10000"]),
+    crowd("churn", "100,000 connections that come and go", &["churn", "100000"]),
+    crowd("descriptors", "200 silent peers, 64 descriptors", &["descriptors", "200"]),
+    crowd("bad-peers", "2,000 peers that speak no ZMTP", &["bad-peers", "100"]),
+    crowd("panics", "10,000 panics in a driver", &["panics", "10000"]),
+    crowd("log-broken", "10,000 calls while the log cannot be written", &["log-broken", "10000"]),
+    crowd("flood", "more calls than an object takes", &["flood", "30"]),
 ];
 
 /// What was asked for.

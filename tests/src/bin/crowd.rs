@@ -6,7 +6,9 @@ use proximity_tests::crowd::{
 };
 use std::process::ExitCode;
 
-const PARTS: [(&str, fn(usize) -> Outcome); 8] = [
+type Part = fn(usize) -> Outcome;
+
+const PARTS: [(&str, Part); 8] = [
     ("slow-readers", slow_readers),
     ("idle", idle),
     ("churn", churn),
