@@ -64,6 +64,8 @@ def dealer(context: Any, url: str) -> Any:
     """Makes a socket as the agent expects it of a client; connecting is left to it."""
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
+    # A name may resolve to IPv6 first where the agent listens on IPv4: only if asked for.
+    socket.setsockopt(zmq.IPV6, int("[" in url))
     # A request waits here, not in a queue from which it could be delivered after we gave it up.
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_FIRST_MS))
