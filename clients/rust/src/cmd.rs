@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 mod complete;
+pub(crate) mod completions;
 pub(crate) mod describe;
 pub(crate) mod gateware;
 pub(crate) mod get;

@@ -63,6 +63,7 @@ enum Command {
     Leases(cmd::leases::Leases),
     Steal(cmd::steal::Steal),
     Gateware(cmd::gateware::Gateware),
+    Completions(cmd::completions::Completions),
 }
 
 fn main() -> ExitCode {
@@ -95,6 +96,7 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Leases(leases) => leases.run(&app),
         Command::Steal(steal) => steal.run(&app),
         Command::Gateware(gateware) => gateware.run(output),
+        Command::Completions(shell) => shell.run(<Cli as clap::CommandFactory>::command(), output),
     }
 }
 
