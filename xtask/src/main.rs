@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | lint | demo | bench | soak`.
+//! The project's own commands: `cargo xtask test | lint | demo | bench | soak | fuzz | dist`.
 //!
 //! Plain std, so that it compiles in a second or two: `cargo demo` and CI both start here.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod dist;
 mod floors;
 mod fuzz;
 mod process;
@@ -27,6 +28,7 @@ commands:
   bench           the benchmarks, each beside its floor in the same run
   soak [OPTION]   the long measurements: kills, stops, outages, storms, by the thousand
   fuzz [TARGET]   any bytes whatever into whatever reads bytes from outside
+  dist [--check]  packages to hand out; with --check, installed and used
 
 `cargo xtask COMMAND --help` says more.";
 
@@ -80,6 +82,9 @@ fn main() -> ExitCode {
     match *args {
         ["test"] => suite::test(),
         ["lint"] => suite::lint(),
+        ["dist"] => dist::run(false),
+        ["dist", "--check"] => dist::run(true),
+        ["dist", "--help" | "-h"] => help(dist::HELP),
         ["demo"] => demo::run(demo::After::Stay),
         ["demo", "--once"] => demo::run(demo::After::End),
         ["soak", "--help" | "-h"] => help(SOAK),
