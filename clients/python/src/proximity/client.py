@@ -285,8 +285,8 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Asks how the agent and its objects are; answered whatever the objects do.
 
-        Gives ``{"agent": {...}, "objects": {name: {"state": ..., ...}}}``; times are in milliseconds,
-        latencies in microseconds.
+        Gives ``{"agent": {...}, "objects": {name: {"state": ..., ...}}}``; times are in
+        milliseconds, latencies in microseconds.
         """
         told: dict[str, Any] = self._link.call(Target("status", ""), (), NO_KWARGS, self._timeout)
         return told
