@@ -27,10 +27,10 @@ use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
 /// A peer that has not finished its handshake by then is dropped: it would hold a descriptor for ever.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 
-/// Messages that a peer may leave unread before it is [`Sent::Full`]. Small, for each may be as large
-/// as the largest reply; but libzmq tells us of every half of them that was read, and 8 would have it
-/// wake the router for one call in four.
-const UNREAD: i32 = 16;
+/// Messages that a peer may leave unread before it is [`Sent::Full`]. Those that count by their size
+/// are counted elsewhere, so that these are small; and libzmq tells us of every half of them that was
+/// read: 16 would have it wake the router for one call in eight, or four where replies are delimited.
+const UNREAD: i32 = 64;
 
 /// What a frame may weigh beyond the largest request, so that one that is a little too large gets an
 /// answer that says so, and is not just cut off.
