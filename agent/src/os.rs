@@ -35,10 +35,10 @@ pub(crate) fn poll(fds: &mut [libc::pollfd], timeout: Option<Duration>) -> io::R
 }
 
 /// Blocks of at least this many bytes come from the kernel and go back to it when freed.
-const MAPPED: libc::c_int = 32 << 20;
+const MAPPED: libc::c_int = 4 << 20;
 
 /// Free memory at the end of the heap beyond this goes back to the kernel.
-const KEPT: libc::c_int = 64 << 20;
+const KEPT: libc::c_int = 8 << 20;
 
 /// Has the allocator give memory back once large replies are gone.
 ///
