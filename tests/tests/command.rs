@@ -403,32 +403,34 @@ fn a_script_of_the_shell_runs_to_its_first_mistake() {
 
 #[test]
 fn at_a_terminal_the_shell_completes_remembers_and_survives_ctrl_c() {
+    // What is typed before a prompt reads it may be lost: this is what it begins with.
+    const PROMPT: &str = "\u{1b}[?2004h";
     let (_mock, agent) = board();
     let state = scratch();
     let steps = serde_json::json!([
         ["", "proximity> "],
         ["foo.di\t", "foo.div_two"],
-        [" 500 2\r", "250"],
+        [" 500 2\r", "250", PROMPT],
         ["srbs.read_uint sys_scr\t", "sys_scratchpad"],
-        ["\r", "proximity> "],
-        ["srbs.write_int sys_scratchpad int\t5\r", "proximity> "],
-        ["srbs.read_uint sys_scratchpad\r", "\r\n5\r\n"],
-        ["foo.div_two?\r", "ZeroDivisionError: y is 0"],
-        ["foo.add_two(1, 2\r", "a ) is missing"],
-        ["foo.add_two 1 it's\r", "a ' is missing"],
-        ["call foo.add_two(1, 6)\r", "\r\n7\r\n"],
-        ["foo.add_two??\r", "Adds two values together."],
-        ["set counter.value 9\r", "proximity> "],
-        ["get counter.value\r", "\r\n9\r\n"],
+        ["\r", PROMPT],
+        ["srbs.write_int sys_scratchpad int\t5\r", PROMPT],
+        ["srbs.read_uint sys_scratchpad\r", "\r\n5\r\n", PROMPT],
+        ["foo.div_two?\r", "ZeroDivisionError: y is 0", PROMPT],
+        ["foo.add_two(1, 2\r", "a ) is missing", PROMPT],
+        ["foo.add_two 1 it's\r", "a ' is missing", PROMPT],
+        ["call foo.add_two(1, 6)\r", "\r\n7\r\n", PROMPT],
+        ["foo.add_two??\r", "Adds two values together.", PROMPT],
+        ["set counter.value 9\r", PROMPT],
+        ["get counter.value\r", "\r\n9\r\n", PROMPT],
         ["call foo.a\t", "foo.add_two"],
-        [" 20 22\r", "\r\n42\r\n"],
+        [" 20 22\r", "\r\n42\r\n", PROMPT],
         ["srbs.est_brd_clk\r", "\r\n"],
-        ["\u{3}", "proximity> "],
-        ["foo.add_two 20 22\r", "42"],
-        ["foo.nope\r", "no method 'nope'"],
-        ["\u{1b}[A\u{1b}[A\r", "42"],
-        ["\u{3}", "proximity> "],
-        ["\u{4}", ""],
+        ["\u{3}", PROMPT],
+        ["foo.add_two 20 22\r", "42", PROMPT],
+        ["foo.nope\r", "no method 'nope'", PROMPT],
+        ["\u{1b}[A\u{1b}[A\r", "42", PROMPT],
+        ["\u{3}", PROMPT],
+        ["\u{4}"],
     ]);
     let python = std::env::var("PROXIMITY_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/python/at_a_terminal.py");
