@@ -44,6 +44,17 @@ impl<'a> Limit<'a> {
         self.at.saturating_duration_since(Instant::now())
     }
 
+    /// Whether the caller took the call back, while there was time left for it.
+    ///
+    /// The caller's own deadline is asked too: a thread that is held up while it makes a limit has one
+    /// that ends a little later.
+    pub(crate) fn is_called_off(&self) -> bool {
+        // In this order: a deadline that passes in between has passed in the second look.
+        self.cx.is_cancelled()
+            && self.cx.remaining() != Some(Duration::ZERO)
+            && !self.remaining().is_zero()
+    }
+
     /// How long that was at first.
     pub(crate) fn allowed(&self) -> Duration {
         self.allowed
@@ -163,6 +174,46 @@ pub(crate) fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<O
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proximity_proto::{Principal, object::Host};
+    use std::cell::Cell;
+
+    struct Caller {
+        now: Cell<Duration>,
+        took_it_back: bool,
+    }
+
+    impl Host for Caller {
+        fn now(&self) -> Duration {
+            self.now.get()
+        }
+
+        fn is_cancelled(&self) -> bool {
+            self.took_it_back
+        }
+
+        fn progress(&self, _done: u64, _total: u64, _text: &str) {}
+    }
+
+    #[test]
+    fn a_deadline_that_passes_before_its_limit_is_no_taking_back() {
+        let principal = Principal::local();
+        let minute = Duration::from_mins(1);
+        for (took_it_back, now, called_off) in
+            [(false, minute, false), (true, minute, false), (true, Duration::ZERO, true)]
+        {
+            let caller = Caller { now: Cell::new(Duration::ZERO), took_it_back };
+            let cx = Context::new(&caller, Some(minute), &principal);
+            let limit = Limit::new(&cx, minute * 2);
+            caller.now.set(now);
+            assert!(limit.is_over());
+            assert_eq!(limit.is_called_off(), called_off, "{took_it_back} {now:?}");
         }
     }
 }

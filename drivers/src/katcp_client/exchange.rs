@@ -239,7 +239,7 @@ impl KatcpClient {
     pub(super) fn over(&mut self, limit: &Limit<'_>) -> KatcpError {
         let (board, request) = (self.link.board().clone(), String::new());
         self.abandon();
-        if limit.context().is_cancelled() && !limit.remaining().is_zero() {
+        if limit.is_called_off() {
             return KatcpError::Cancelled { board, request };
         }
         KatcpError::NoAnswer { board, request, waited: limit.allowed() }
