@@ -6,7 +6,7 @@ mod stage;
 
 use crate::process::{self, cargo};
 use crate::steps::{Counts, Outcome, Steps};
-use crate::{build, python, skips};
+use crate::{build, python, skips, suite};
 use manual::Pages;
 use std::fmt::Write;
 use std::fs;
@@ -47,16 +47,7 @@ pub(crate) fn run(check: bool) -> ExitCode {
             steps.step("installed and used", |log| tests(&ours, log));
         }
     };
-    match Steps::new("what is handed out", if check { 4 } else { 3 }) {
-        Ok(mut steps) => {
-            list(&mut steps);
-            steps.finish()
-        }
-        Err(text) => {
-            eprintln!("xtask: {text}");
-            ExitCode::FAILURE
-        }
-    }
+    suite::run("what is handed out", if check { 4 } else { 3 }, list)
 }
 
 /// Returns the folder of what is handed out.

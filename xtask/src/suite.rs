@@ -25,7 +25,8 @@ pub(crate) fn test() -> ExitCode {
     })
 }
 
-fn run(title: &str, total: usize, list: impl FnOnce(&mut Steps)) -> ExitCode {
+/// Runs a list of `total` steps, and ends with its table.
+pub(crate) fn run(title: &str, total: usize, list: impl FnOnce(&mut Steps)) -> ExitCode {
     match Steps::new(title, total) {
         Ok(mut steps) => {
             list(&mut steps);
