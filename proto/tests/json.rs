@@ -87,7 +87,7 @@ fn the_sentences_of_refused_json() {
     assert_eq!(sentence("{} x"), "not a request in JSON: trailing characters at line 1 column 4");
     assert_eq!(
         sentence(r#"{"__bytes__": "*"}"#),
-        "not a request in JSON: '__bytes__' is no base64: Invalid symbol 42, offset 0. at line 1 column 18"
+        "not a request in JSON: '__bytes__' is no base64: Invalid symbol 42, offset 0. at line 1 column 17"
     );
     assert_eq!(
         sentence(r#"{"__bytes__": "AA==", "more": 1}"#),
@@ -95,7 +95,7 @@ fn the_sentences_of_refused_json() {
     );
     assert_eq!(
         sentence(r#"{"__float__": "big"}"#),
-        "not a request in JSON: '__float__' is 'big'; it must be nan, inf or -inf at line 1 column 20"
+        "not a request in JSON: '__float__' is 'big'; it must be nan, inf or -inf at line 1 column 19"
     );
 }
 

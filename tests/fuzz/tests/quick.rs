@@ -3,10 +3,6 @@
 #![allow(clippy::panic, clippy::expect_used, reason = "a failing test panics")]
 
 use proximity_fuzz::{TARGETS, corpus, drive};
-use std::sync::{Mutex, PoisonError};
-
-/// Allocations are counted, and the counters are the process's.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -18,7 +14,6 @@ fn number(variable: &str) -> Option<u64> {
 fn quick(name: &str, runs: u64) {
     let target = proximity_fuzz::target(name).expect("a target");
     let seed = number("SEED").unwrap_or(1);
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     drive::run(target, number("RUNS").unwrap_or(runs), seed).unwrap_or_else(|broken| {
         let (input, why) = (broken.input.escape_ascii(), broken.why);
         panic!("SEED={seed}, input {}: {why}\nb\"{input}\"", broken.after)
