@@ -1,6 +1,6 @@
 //! Wakes the router out of its wait for messages.
 
-use crate::sync::{AtomicU8, Descriptor, EventFd};
+use crate::sync::{AtomicU8, Descriptor, EventFd, Mutex, PoisonError, Waker};
 use std::{io, sync::atomic::Ordering::SeqCst};
 
 /// The router works, and will look before it sleeps.
@@ -9,6 +9,8 @@ const AWAKE: u8 = 0;
 const ASLEEP: u8 = 1;
 /// There is something for the router to look at.
 const RUNG: u8 = 2;
+/// The router waits for whatever its transport's waker does.
+const ELSEWHERE: u8 = 3;
 
 /// What other threads ring once they have put something where the router will find it.
 ///
@@ -16,6 +18,7 @@ const RUNG: u8 = 2;
 pub struct Bell {
     state: AtomicU8,
     fd: EventFd,
+    waker: Mutex<Option<Waker>>,
 }
 
 impl Bell {
@@ -25,14 +28,26 @@ impl Bell {
     ///
     /// The kernel's, where it has no file descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { state: AtomicU8::new(AWAKE), fd: EventFd::new()? })
+        Ok(Self { state: AtomicU8::new(AWAKE), fd: EventFd::new()?, waker: Mutex::new(None) })
     }
 
     /// Has the router look. What it shall find must be in place already.
     pub fn ring(&self) {
-        if self.state.swap(RUNG, SeqCst) == ASLEEP {
-            self.fd.ring();
+        match self.state.swap(RUNG, SeqCst) {
+            ASLEEP => self.fd.ring(),
+            ELSEWHERE => {
+                // Held meanwhile: it may be of a kind that one thread may use at a time.
+                if let Some(wake) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+                    wake();
+                }
+            }
+            _ => {}
         }
+    }
+
+    /// For a transport that waits in no poll of its own: what wakes it from now on.
+    pub(crate) fn wake_by(&self, waker: Option<Waker>) {
+        *self.waker.lock().unwrap_or_else(PoisonError::into_inner) = waker;
     }
 
     /// For the router: whether somebody rang since the last look.
@@ -47,10 +62,18 @@ impl Bell {
         asleep.then(|| self.fd.descriptor())
     }
 
+    /// As [`Bell::fall_asleep`], for a transport that gave its waker: whether it is to wait.
+    pub(crate) fn fall_asleep_elsewhere(&self) -> bool {
+        self.state.compare_exchange(AWAKE, ELSEWHERE, SeqCst, SeqCst).is_ok()
+    }
+
     /// For a transport, after the wait. `heard` says that the descriptor was readable.
     pub(crate) fn wake_up(&self, heard: bool) {
-        // A ring between poll and here stays to be seen by was_rung().
-        let _ = self.state.compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst);
+        // A ring between the wait and here stays to be seen by was_rung().
+        let slept = self.state.load(SeqCst);
+        if slept != RUNG {
+            let _ = self.state.compare_exchange(slept, AWAKE, SeqCst, SeqCst);
+        }
         if heard {
             self.fd.hush();
         }

@@ -27,7 +27,7 @@ pub fn run(
     on_ready: impl FnMut(&[String]),
 ) -> Result<(), RunError> {
     os::give_memory_back();
-    run_over(Box::new(Zmq::new(Arc::clone(control.bell()))), config, control, on_ready)
+    run_over(Box::new(Zmq::new(Arc::clone(control.bell()))?), config, control, on_ready)
 }
 
 /// [`run`], over any transport.

@@ -17,6 +17,9 @@ use std::{
     os::fd::{AsRawFd, OwnedFd, RawFd},
 };
 
+/// Wakes a router that sleeps elsewhere than in poll.
+pub(crate) type Waker = Box<dyn Fn() + Send>;
+
 /// What is polled.
 pub(crate) type Descriptor = RawFd;
 

@@ -155,9 +155,7 @@ pub struct Peer {
 /// How a transport reaches a peer.
 #[derive(Debug, PartialEq, Eq)]
 struct Route {
-    /// Which of its sockets.
-    socket: u64,
-    /// Which connection of that.
+    /// Which connection.
     identity: Box<[u8]>,
     /// Its descriptor, where that is known.
     fd: Option<i32>,

@@ -1,7 +1,6 @@
 //! ZeroMQ: the only file of the agent with zmq's types.
 //!
-//! One ROUTER socket for each endpoint, so that where a message came from is known from its socket.
-//! The frames of a message, both ways:
+//! One ROUTER socket listens at all endpoints. The frames of a message, both ways:
 //!
 //! ```text
 //! [identity] [] [payload]     a REQ socket's, and a DEALER's that puts the empty frame itself
@@ -9,13 +8,17 @@
 //! ```
 //!
 //! A reply has the form of its request. Anything longer is dropped whole, and counted.
+//!
+//! The router sleeps in libzmq's own receive, which costs a call two system calls less than a poll of
+//! its descriptor: [`Transport::next`] tells the two ways. What rings the bell meanwhile is a message
+//! too, from a socket of our own within the process.
 
 use super::connections::Connections;
 use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, os};
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
@@ -49,22 +52,53 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Connections whose peers are remembered without another look: half of them at least, all at most.
 const REMEMBERED: usize = 8192;
 
-/// ROUTER sockets.
+/// libzmq counts the time of a receive in whole milliseconds. What ends sooner than this is waited for
+/// to the microsecond, in a poll.
+const COARSE: Duration = Duration::from_millis(20);
+
+/// The longest time between two looks at the connections that came and went.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// So many messages are received between two such looks, where there is no moment of rest.
+const BUSY: u32 = 1024;
+
+/// Where the bell's socket finds the router's.
+const BELL: &str = "inproc://bell";
+
+/// Where the router's socket tells of its connections.
+const MONITOR: &str = "inproc://connections";
+
+/// A ROUTER socket, and where it listens.
 pub struct Zmq {
-    context: Context,
-    sockets: Vec<Listener>,
-    /// One for each socket, one for each of their monitors, and a last one for the bell.
-    polled: Vec<libc::pollfd>,
-    /// Which socket is looked at first: each in turn.
-    first: usize,
-    /// Names sockets, for [`Route`]s of sockets that are closed must lead nowhere.
-    next_id: u64,
+    socket: Socket,
+    /// Its last operation was a receive that found nothing. Only then is it true that poll will tell
+    /// of the next message: libzmq's descriptor tells of changes, and any operation may consume them.
+    dry: bool,
+    /// How long a receive waits, in milliseconds.
+    patience: i32,
+    /// Who rings the bell.
+    ringer: Message,
+    listeners: Vec<Listener>,
+    /// Tells of connections as they come and go.
+    monitor: Socket,
+    /// Those that there are, and at which listener each came.
+    descriptors: HashMap<i32, Box<str>>,
+    /// Messages since it was last asked.
+    unheard: u32,
+    peers: Peers,
+    connections: Connections,
     identity: Message,
     payload: Message,
     returns: Arc<Returns>,
     parcels: Parcels,
-    connections: Connections,
     traffic: Traffic,
+}
+
+/// An endpoint.
+struct Listener {
+    endpoint: Endpoint,
+    /// How clients reach it.
+    address: String,
 }
 
 /// A large payload on its way, and whose it is; none in one that is kept.
@@ -110,90 +144,19 @@ impl os::Lent for Parcel {
     }
 }
 
-/// A socket.
-struct Listener {
-    id: u64,
-    socket: Socket,
-    /// Tells of connections as they come and go.
-    monitor: Socket,
-    /// Those that there are.
-    descriptors: HashSet<i32>,
-    endpoint: Endpoint,
-    /// How clients reach it.
-    address: String,
-    /// Its last operation was a receive that found nothing. Only then is it true that poll will tell
-    /// of the next message: libzmq's descriptor tells of changes, and any operation may consume them.
-    dry: bool,
-    peers: Peers,
-}
-
 impl Zmq {
     /// A transport that listens nowhere yet. `bell` is the router's.
-    pub fn new(bell: Arc<Bell>) -> Self {
-        let parcels = Mutex::new(Vec::with_capacity(PARCELS));
-        Self {
-            context: Context::new(),
-            returns: Arc::new(Returns { bell, parcels }),
-            parcels: Vec::with_capacity(PARCELS),
-            connections: Connections::default(),
-            sockets: Vec::new(),
-            polled: Vec::new(),
-            first: 0,
-            next_id: 0,
-            identity: Message::new(),
-            payload: Message::new(),
-            traffic: Traffic::default(),
-        }
+    ///
+    /// # Errors
+    ///
+    /// The system's, where it has no descriptor left.
+    pub fn new(bell: Arc<Bell>) -> io::Result<Self> {
+        Self::open(bell).map_err(|error| io::Error::from_raw_os_error(error.to_raw()))
     }
 
-    /// The next message that has arrived, if one has.
-    fn take(&mut self, request: &mut Vec<u8>) -> Option<Event> {
-        let count = self.sockets.len();
-        for place in 0..count {
-            let place = (self.first + place) % count;
-            let Some(listener) = self.sockets.get_mut(place) else { continue };
-            while !listener.dry {
-                match listener.receive(&mut self.identity, &mut self.payload) {
-                    Received::Nothing => listener.dry = true,
-                    Received::Odd => self.traffic.odd += 1,
-                    Received::Message { delimited } => {
-                        self.traffic.received += 1;
-                        self.traffic.received_bytes += self.payload.len() as u64;
-                        self.first = (place + 1) % count;
-                        request.clear();
-                        request.extend_from_slice(&self.payload);
-                        return Some(Event::Request(listener.peer(&mut self.identity, delimited)));
-                    }
-                }
-            }
-        }
-        None
-    }
-
-    /// Takes notice of the connections that came and went.
-    fn hear(&mut self) {
-        for listener in &mut self.sockets {
-            while let Some((event, fd)) = listener.heard() {
-                match event {
-                    Heard::Opened => {
-                        listener.descriptors.insert(fd);
-                        self.connections.opened(fd);
-                    }
-                    Heard::Closed => {
-                        listener.descriptors.remove(&fd);
-                        self.connections.closed(fd);
-                    }
-                }
-            }
-        }
-    }
-
-    fn bind(&mut self, endpoint: &Endpoint, max_frame: usize) -> Result<Listener, Error> {
-        if is_taken(endpoint) {
-            return Err(Error::EADDRINUSE);
-        }
-        self.next_id += 1;
-        let mut socket = self.context.socket(zmq::ROUTER)?;
+    fn open(bell: Arc<Bell>) -> Result<Self, Error> {
+        let context = Context::new();
+        let mut socket = context.socket(zmq::ROUTER)?;
         socket.set_linger(millis(FAREWELL))?;
         // Replies to peers that are gone are to be seen, and counted.
         socket.set_router_mandatory(true)?;
@@ -202,71 +165,288 @@ impl Zmq {
         socket.set_handshake_ivl(millis(HANDSHAKE))?;
         socket.set_sndhwm(UNREAD)?;
         os::give_up_deaf_peers(&mut socket, DEAF);
-        socket.set_maxmsgsize(i64::try_from(max_frame + SLACK).unwrap_or(i64::MAX))?;
-        socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
-        let name = format!("inproc://monitor-{}", self.next_id);
+
         let events = zmq::SocketEvent::ACCEPTED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
-        socket.monitor(&name, events)?;
-        let monitor = self.context.socket(zmq::PAIR)?;
+        socket.monitor(MONITOR, events)?;
+        let monitor = context.socket(zmq::PAIR)?;
         monitor.set_linger(0)?;
         // libzmq waits where a monitor is full, and everybody with it.
         monitor.set_rcvhwm(0)?;
-        monitor.connect(&name)?;
-        socket.bind(&endpoint.to_string())?;
-        let address = socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.to_string());
-        Ok(Listener {
-            id: self.next_id,
+        monitor.connect(MONITOR)?;
+
+        socket.bind(BELL)?;
+        let wire = context.socket(zmq::DEALER)?;
+        wire.set_linger(0)?;
+        wire.connect(BELL)?;
+        // Its first message tells the name that libzmq gave it, which nobody else can have.
+        wire.send(&[][..], DONTWAIT)?;
+        let mut ringer = Message::new();
+        socket.recv(&mut ringer, 0)?;
+        socket.recv(&mut Message::new(), 0)?;
+        bell.wake_by(Some(Box::new(move || {
+            // One that is full rings already, and one that is closed has nobody to wake.
+            let _ = wire.send(&[][..], DONTWAIT);
+        })));
+
+        let parcels = Mutex::new(Vec::with_capacity(PARCELS));
+        Ok(Self {
             socket,
-            monitor,
-            descriptors: HashSet::new(),
-            endpoint: endpoint.clone(),
-            address,
             dry: false,
+            patience: -1,
+            ringer,
+            listeners: Vec::new(),
+            monitor,
+            descriptors: HashMap::new(),
+            unheard: 0,
             peers: Peers::default(),
+            connections: Connections::default(),
+            identity: Message::new(),
+            payload: Message::new(),
+            returns: Arc::new(Returns { bell, parcels }),
+            parcels: Vec::with_capacity(PARCELS),
+            traffic: Traffic::default(),
         })
+    }
+
+    /// The next message, where `flags` do not forbid it after a wait. A ring ends that too.
+    fn take(&mut self, mut flags: i32, request: &mut Vec<u8>) -> Taken {
+        loop {
+            match self.receive(flags) {
+                Received::Nothing => {
+                    self.dry = flags == DONTWAIT;
+                    return Taken::Nothing;
+                }
+                Received::Ring => return Taken::Ring,
+                Received::Odd => self.traffic.odd += 1,
+                Received::Message { delimited } => {
+                    self.traffic.received += 1;
+                    self.traffic.received_bytes += self.payload.len() as u64;
+                    request.clear();
+                    request.extend_from_slice(&self.payload);
+                    return Taken::Message(self.peer(delimited));
+                }
+            }
+            flags = DONTWAIT;
+        }
+    }
+
+    fn receive(&mut self, flags: i32) -> Received {
+        self.dry = false;
+        if !self.frame(flags) {
+            return Received::Nothing;
+        }
+        if self.identity[..] == self.ringer[..] {
+            while self.payload_frame() && self.payload.get_more() {}
+            return Received::Ring;
+        }
+        // The frames of a message arrive together: from here on there is one for each promise.
+        let mut delimited = false;
+        let mut whole = self.identity.get_more() && self.payload_frame();
+        if whole && self.payload.is_empty() && self.payload.get_more() {
+            delimited = true;
+            whole = self.payload_frame();
+        }
+        while whole && self.payload.get_more() {
+            whole = false;
+            while self.payload.get_more() && self.payload_frame() {}
+        }
+        if whole { Received::Message { delimited } } else { Received::Odd }
+    }
+
+    /// Receives the first frame of a message.
+    fn frame(&mut self, flags: i32) -> bool {
+        let received = self.socket.recv(&mut self.identity, flags);
+        is_received(received)
+    }
+
+    /// Receives another frame of a message.
+    fn payload_frame(&mut self) -> bool {
+        let received = self.socket.recv(&mut self.payload, DONTWAIT);
+        is_received(received)
+    }
+
+    /// Has a receive wait for so long: no shorter, and at most a millisecond longer.
+    fn set_patience(&mut self, patience: Duration) {
+        let patience = millis(patience).saturating_add(1);
+        if patience != self.patience {
+            match self.socket.set_rcvtimeo(patience) {
+                Ok(()) => self.patience = patience,
+                Err(error) => log::error!("cannot wait {patience} ms for messages: {error}"),
+            }
+        }
+    }
+
+    /// Waits in a poll, which tells of anything that happens to the socket.
+    fn poll(&mut self, timeout: Duration) {
+        let fd = self.socket.as_raw_fd();
+        let mut polled = [libc::pollfd { fd, events: libc::POLLIN, revents: 0 }];
+        if let Err(error) = os::poll(&mut polled, Some(timeout)) {
+            // Only a fault of the agent's own leads here; what follows finds all there is all the same.
+            log::error!("cannot wait for messages: {error}");
+        }
+    }
+
+    /// Takes notice of the connections that came and went.
+    fn hear(&mut self) {
+        self.unheard = 0;
+        while let Ok(frames) = self.monitor.recv_multipart(DONTWAIT) {
+            // Number of the event and descriptor; the second frame has the endpoint.
+            let [told, endpoint] = &frames[..] else { continue };
+            let [e0, e1, f0, f1, f2, f3] = told[..] else { continue };
+            let event = u16::from_ne_bytes([e0, e1]);
+            let fd = i32::from_ne_bytes([f0, f1, f2, f3]);
+            if event == zmq::SocketEvent::ACCEPTED.to_raw() {
+                self.descriptors.insert(fd, String::from_utf8_lossy(endpoint).into());
+                self.connections.opened(fd);
+            }
+            if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
+                self.descriptors.remove(&fd);
+                self.connections.closed(fd);
+            }
+        }
+    }
+
+    fn bind(&mut self, endpoint: &Endpoint, max_frame: usize) -> Result<Listener, Error> {
+        if is_taken(endpoint) {
+            return Err(Error::EADDRINUSE);
+        }
+        // These two are a listener's, which keeps those of the moment when it begins.
+        self.socket.set_maxmsgsize(i64::try_from(max_frame + SLACK).unwrap_or(i64::MAX))?;
+        self.socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
+        self.socket.bind(&endpoint.to_string())?;
+        let address = self.socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.to_string());
+        Ok(Listener { endpoint: endpoint.clone(), address })
+    }
+
+    /// Stops listening there, and closes the connections that came that way.
+    fn unbind(&mut self, listener: &Listener) {
+        if let Err(error) = self.socket.unbind(&listener.address) {
+            log::error!("cannot stop listening at {}: {error}", listener.endpoint);
+        }
+        // Nobody tells of those that we close ourselves.
+        self.hear();
+        let connections = &mut self.connections;
+        self.descriptors.retain(|&fd, came_at| {
+            let stays = **came_at != *listener.address;
+            if !stays {
+                connections.closed(fd);
+            }
+            stays
+        });
+    }
+
+    /// Sends the frames before the payload.
+    fn address(&self, identity: &[u8], delimited: bool) -> Result<(), Error> {
+        self.socket.send(identity, DONTWAIT | SNDMORE)?;
+        // libzmq takes the rest of a message whose first frame it took.
+        if delimited {
+            self.socket.send(&[][..], DONTWAIT | SNDMORE)?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, identity: &[u8], delimited: bool, payload: &[u8]) -> Result<(), Error> {
+        self.address(identity, delimited)?;
+        self.socket.send(payload, DONTWAIT)
+    }
+
+    /// The same without a copy: libzmq has the payload until it has left.
+    fn lend(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Result<(), Error> {
+        self.address(&peer.route.identity, peer.route.delimited)?;
+        let returns = &self.returns;
+        let parcel = self.parcels.pop();
+        let mut parcel = parcel.unwrap_or_else(|| Box::new(Parcel::new(Arc::clone(returns))));
+        peer.lent.fetch_add(payload.len(), Relaxed);
+        std::mem::swap(&mut parcel.payload, payload);
+        parcel.peer = Some(Arc::clone(peer));
+        // One that was not sent was given back all the same.
+        if os::lend(&mut self.socket, parcel) { Ok(()) } else { Err(Error::EHOSTUNREACH) }
+    }
+
+    /// The peer that `identity`, the first frame of a message, is from.
+    fn peer(&mut self, delimited: bool) -> Arc<Peer> {
+        let identity = &mut self.identity;
+        // libzmq's own identities start with 0, and each is given to one connection only. One that a
+        // client chose may come back from elsewhere.
+        let chosen = identity.first() != Some(&0);
+        let mut from = if chosen { Origin::of(identity) } else { Origin::Unknown };
+        if let Some(peer) = self.peers.get(identity)
+            && peer.route.delimited == delimited
+            && (!chosen || (from.is_that_of(&peer) && peer.route.fd == descriptor(identity)))
+        {
+            return peer;
+        }
+        if !chosen {
+            from = Origin::of(identity);
+        }
+        let address = from.address();
+        let kind = if from.is_local() { PrincipalKind::Local } else { PrincipalKind::Address };
+        let principal = Principal {
+            kind,
+            name: String::new(),
+            address: address.map(|address| address.to_string()).unwrap_or_default(),
+        };
+        let fd = descriptor(identity);
+        let identity: Box<[u8]> = identity[..].into();
+        let peer =
+            Peer::new(principal, address, Route { identity: identity.clone(), fd, delimited });
+        log::debug!("a call from '{}'", peer.principal.address);
+        self.peers.insert(identity, Arc::clone(&peer));
+        peer
+    }
+}
+
+impl Drop for Zmq {
+    fn drop(&mut self) {
+        // As long as its socket is open, the context is not closed, and no last reply leaves.
+        self.returns.bell.wake_by(None);
     }
 }
 
 impl Transport for Zmq {
+    /// Where there is time, the wait is a receive; it is not told what else happens to the socket, as
+    /// that a peer has read and there is room for another reply. Where replies wait for that, or a
+    /// moment is to be met, there is little time, and the wait is a poll.
     fn next(&mut self, bell: &Bell, timeout: Option<Duration>, request: &mut Vec<u8>) -> Event {
-        if let Some(event) = self.take(request) {
-            return event;
-        }
-        let Some(fd) = bell.fall_asleep() else { return Event::Idle };
-        if let Some(last) = self.polled.last_mut() {
-            last.fd = fd;
-        }
-        if let Err(error) = os::poll(&mut self.polled, timeout) {
-            // Only a fault of the agent's own leads here; what follows finds all there is all the same.
-            log::error!("cannot wait for messages: {error}");
-        }
-        let mut readable = self.polled.iter().map(|polled| polled.revents != 0);
-        for (listener, readable) in self.sockets.iter_mut().zip(readable.by_ref()) {
-            listener.dry &= !readable;
-        }
-        let heard = readable.take(self.sockets.len()).any(|readable| readable);
-        if heard {
+        self.unheard += 1;
+        if self.unheard >= BUSY {
             self.hear();
         }
-        bell.wake_up(self.polled.last().is_some_and(|polled| polled.revents != 0));
-        self.take(request).unwrap_or(Event::Idle)
+        let timeout = timeout.map_or(LOOK, |timeout| timeout.min(LOOK));
+        let coarse = timeout >= COARSE;
+        if !coarse
+            && !self.dry
+            && let Taken::Message(peer) = self.take(DONTWAIT, request)
+        {
+            return Event::Request(peer);
+        }
+        if !bell.fall_asleep_elsewhere() {
+            return Event::Idle;
+        }
+        let flags = if coarse {
+            self.set_patience(timeout);
+            0
+        } else {
+            self.poll(timeout);
+            DONTWAIT
+        };
+        let taken = self.take(flags, request);
+        bell.wake_up(false);
+        match taken {
+            Taken::Message(peer) => return Event::Request(peer),
+            Taken::Ring => {}
+            Taken::Nothing => self.hear(),
+        }
+        Event::Idle
     }
 
     fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
-        let Route { socket, identity, delimited, .. } = &peer.route;
-        let Some(listener) = self.sockets.iter_mut().find(|listener| listener.id == *socket) else {
-            self.traffic.unreachable += 1;
-            return Sent::Gone;
-        };
-        listener.dry = false;
+        self.dry = false;
         let size = payload.len() as u64;
         let sent = if payload.len() < LENT {
-            listener.send(identity, *delimited, payload)
+            self.send(&peer.route.identity, peer.route.delimited, payload)
         } else {
-            let returns = &self.returns;
-            let parcel =
-                self.parcels.pop().unwrap_or_else(|| Box::new(Parcel::new(Arc::clone(returns))));
-            listener.lend(peer, *delimited, payload, parcel)
+            self.lend(peer, payload)
         };
         match sent {
             Ok(()) => {
@@ -282,7 +462,7 @@ impl Transport for Zmq {
                 if error != Error::EHOSTUNREACH {
                     log::error!("cannot send: {error}");
                 }
-                listener.peers.forget(identity);
+                self.peers.forget(&peer.route.identity);
                 self.traffic.unreachable += 1;
                 Sent::Gone
             }
@@ -294,38 +474,33 @@ impl Transport for Zmq {
         endpoints: &[Endpoint],
         max_frame: usize,
     ) -> Result<Vec<String>, ListenError> {
-        let mut bound = Vec::new();
+        let mut bound: Vec<Listener> = Vec::new();
         for endpoint in endpoints {
-            if self.sockets.iter().any(|listener| listener.endpoint == *endpoint) {
+            let mut listeners = self.listeners.iter().chain(&bound);
+            if listeners.any(|listener| listener.endpoint == *endpoint) {
                 continue;
             }
-            let listener = self.bind(endpoint, max_frame).map_err(|error| ListenError {
-                endpoint: endpoint.to_string(),
-                source: io::Error::from_raw_os_error(error.to_raw()),
-            })?;
-            bound.push(listener);
+            match self.bind(endpoint, max_frame) {
+                Ok(listener) => bound.push(listener),
+                Err(error) => {
+                    for listener in bound {
+                        self.unbind(&listener);
+                    }
+                    let source = io::Error::from_raw_os_error(error.to_raw());
+                    return Err(ListenError { endpoint: endpoint.to_string(), source });
+                }
+            }
         }
-        // What comes from a socket that is closed is no longer heard.
-        self.hear();
-        let (kept, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sockets)
+        let (kept, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.listeners)
             .into_iter()
             .partition(|listener| endpoints.contains(&listener.endpoint));
-        self.sockets = kept;
-        for fd in closed.iter().flat_map(|listener| &listener.descriptors) {
-            self.connections.closed(*fd);
+        for listener in &closed {
+            self.unbind(listener);
         }
-        drop(closed);
-        self.sockets.append(&mut bound);
-        let messages = self.sockets.iter().map(|listener| listener.socket.as_raw_fd());
-        let connections = self.sockets.iter().map(|listener| listener.monitor.as_raw_fd());
-        let descriptors = messages.chain(connections);
-        // The bell's place is filled in when it is polled.
-        self.polled = descriptors
-            .chain([-1])
-            .map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 })
-            .collect();
+        self.listeners = kept.into_iter().chain(bound).collect();
+        self.dry = false;
         let address = |endpoint: &Endpoint| {
-            let listener = self.sockets.iter().find(|listener| listener.endpoint == *endpoint);
+            let listener = self.listeners.iter().find(|listener| listener.endpoint == *endpoint);
             listener.map(|listener| listener.address.clone())
         };
         Ok(endpoints.iter().filter_map(address).collect())
@@ -361,20 +536,22 @@ impl Transport for Zmq {
     }
 
     fn peers(&self) -> usize {
-        let peers = self.sockets.iter().map(|listener| &listener.peers);
-        peers.map(|peers| peers.young.len() + peers.old.len()).sum()
+        self.peers.young.len() + self.peers.old.len()
     }
 }
 
-/// What a monitor tells.
-enum Heard {
-    Opened,
-    Closed,
+/// What a wait ended with.
+enum Taken {
+    Nothing,
+    Ring,
+    Message(Arc<Peer>),
 }
 
 /// What a receive found.
 enum Received {
     Nothing,
+    /// The bell was rung.
+    Ring,
     /// A message of a form that is not served.
     Odd,
     Message {
@@ -382,120 +559,52 @@ enum Received {
     },
 }
 
-impl Listener {
-    /// What became of which connection, if something did.
-    fn heard(&self) -> Option<(Heard, i32)> {
-        loop {
-            let frames = self.monitor.recv_multipart(DONTWAIT).ok()?;
-            // Number of the event and descriptor; the second frame has the endpoint.
-            let [e0, e1, f0, f1, f2, f3] = frames.first()?[..] else { continue };
-            let event = u16::from_ne_bytes([e0, e1]);
-            let fd = i32::from_ne_bytes([f0, f1, f2, f3]);
-            if event == zmq::SocketEvent::ACCEPTED.to_raw() {
-                return Some((Heard::Opened, fd));
-            }
-            if event == zmq::SocketEvent::DISCONNECTED.to_raw() {
-                return Some((Heard::Closed, fd));
-            }
+/// Where a connection comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A process of this machine, over a path.
+    Path,
+    Network(IpAddr),
+    Unknown,
+}
+
+impl Origin {
+    /// That of a message. For a path libzmq tells the numbers of user, group and process, after a colon
+    /// each, where it tells an address otherwise.
+    fn of(frame: &mut Message) -> Self {
+        match frame.gets("Peer-Address") {
+            None => Self::Unknown,
+            Some(told) => match told.parse::<IpAddr>() {
+                Ok(address) => Self::Network(address.to_canonical()),
+                Err(_) if told.matches(':').count() == 3 => Self::Path,
+                Err(_) => Self::Unknown,
+            },
         }
     }
 
-    fn receive(&self, identity: &mut Message, payload: &mut Message) -> Received {
-        if !self.frame(identity) {
-            return Received::Nothing;
-        }
-        // The frames of a message arrive together: from here on there is one for each promise.
-        let mut delimited = false;
-        let mut whole = identity.get_more() && self.frame(payload);
-        if whole && payload.is_empty() && payload.get_more() {
-            delimited = true;
-            whole = self.frame(payload);
-        }
-        while whole && payload.get_more() {
-            whole = false;
-            while payload.get_more() && self.frame(payload) {}
-        }
-        if whole { Received::Message { delimited } } else { Received::Odd }
+    fn address(self) -> Option<IpAddr> {
+        if let Self::Network(address) = self { Some(address) } else { None }
     }
 
-    /// Receives a frame, if there is one.
-    fn frame(&self, frame: &mut Message) -> bool {
-        loop {
-            match self.socket.recv(frame, DONTWAIT) {
-                Ok(()) => return true,
-                Err(Error::EAGAIN) => return false,
-                Err(Error::EINTR) => {}
-                Err(error) => {
-                    log::error!("cannot receive at {}: {error}", self.endpoint);
-                    return false;
-                }
-            }
-        }
+    fn is_local(self) -> bool {
+        self == Self::Path || self.address().is_some_and(|address| address.is_loopback())
     }
 
-    /// Sends the frames before the payload.
-    fn address(&self, identity: &[u8], delimited: bool) -> Result<(), Error> {
-        self.socket.send(identity, DONTWAIT | SNDMORE)?;
-        // libzmq takes the rest of a message whose first frame it took.
-        if delimited {
-            self.socket.send(&[][..], DONTWAIT | SNDMORE)?;
-        }
-        Ok(())
+    fn is_that_of(self, peer: &Peer) -> bool {
+        let kind = if self.is_local() { PrincipalKind::Local } else { PrincipalKind::Address };
+        peer.address == self.address() && peer.principal.kind == kind
     }
+}
 
-    fn send(&self, identity: &[u8], delimited: bool, payload: &[u8]) -> Result<(), Error> {
-        self.address(identity, delimited)?;
-        self.socket.send(payload, DONTWAIT)
-    }
-
-    /// The same without a copy: libzmq has the payload until it has left.
-    fn lend(
-        &mut self,
-        peer: &Arc<Peer>,
-        delimited: bool,
-        payload: &mut Vec<u8>,
-        mut parcel: Box<Parcel>,
-    ) -> Result<(), Error> {
-        self.address(&peer.route.identity, delimited)?;
-        peer.lent.fetch_add(payload.len(), Relaxed);
-        std::mem::swap(&mut parcel.payload, payload);
-        parcel.peer = Some(Arc::clone(peer));
-        // One that was not sent was given back all the same.
-        if os::lend(&mut self.socket, parcel) { Ok(()) } else { Err(Error::EHOSTUNREACH) }
-    }
-
-    /// The peer that `identity`, the first frame of a message, is from.
-    fn peer(&mut self, identity: &mut Message, delimited: bool) -> Arc<Peer> {
-        // libzmq's own identities start with 0, and each is given to one connection only. One that a
-        // client chose may come back from elsewhere.
-        let chosen = identity.first() != Some(&0);
-        let mut from = if chosen { address(identity) } else { None };
-        if let Some(peer) = self.peers.get(identity)
-            && peer.route.delimited == delimited
-            && (!chosen || (peer.address == from && peer.route.fd == descriptor(identity)))
-        {
-            return peer;
+/// Whether a receive found something; it may be interrupted, or have been in vain.
+fn is_received(received: Result<(), Error>) -> bool {
+    match received {
+        Ok(()) => true,
+        Err(Error::EAGAIN | Error::EINTR) => false,
+        Err(error) => {
+            log::error!("cannot receive: {error}");
+            false
         }
-        if !chosen {
-            from = address(identity);
-        }
-        let local = match self.endpoint {
-            Endpoint::Ipc(_) => true,
-            Endpoint::Tcp { .. } => from.is_some_and(|from| from.is_loopback()),
-        };
-        let kind = if local { PrincipalKind::Local } else { PrincipalKind::Address };
-        let principal = Principal {
-            kind,
-            name: String::new(),
-            address: from.map(|from| from.to_string()).unwrap_or_default(),
-        };
-        let fd = descriptor(identity);
-        let identity: Box<[u8]> = identity[..].into();
-        let route = Route { socket: self.id, identity: identity.clone(), fd, delimited };
-        let peer = Peer::new(principal, from, route);
-        log::debug!("{} calls from '{}'", self.address, peer.principal.address);
-        self.peers.insert(identity, Arc::clone(&peer));
-        peer
     }
 }
 
@@ -510,13 +619,6 @@ fn is_taken(endpoint: &Endpoint) -> bool {
 /// The descriptor of a message's connection, under libzmq's own name for it.
 fn descriptor(frame: &mut Message) -> Option<i32> {
     frame.gets("__fd")?.parse().ok()
-}
-
-/// Where the connection of a message comes from. For a local socket libzmq tells numbers of user and
-/// process instead.
-fn address(frame: &mut Message) -> Option<IpAddr> {
-    let address: IpAddr = frame.gets("Peer-Address")?.parse().ok()?;
-    Some(address.to_canonical())
 }
 
 /// The peers of a socket by identity: those of the last messages, and of some before.
