@@ -390,7 +390,7 @@ impl Zmq {
         let identity: Box<[u8]> = identity[..].into();
         let peer =
             Peer::new(principal, address, Route { identity: identity.clone(), fd, delimited });
-        log::debug!("a call from '{}'", peer.principal.address);
+        log::debug!("a client calls from '{}'", peer.principal.address);
         self.peers.insert(identity, Arc::clone(&peer));
         peer
     }
