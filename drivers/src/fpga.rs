@@ -34,10 +34,11 @@ use crate::{
 use devices::{Bits, Devices};
 use info::Design;
 use proximity_proto::{
-    Context, FromArg, Later, ToReply, Value, arg::Mismatch, arg::Type, expose, reply,
+    Context, FromArg, Later, ToReply, Value, arg::Mismatch, arg::Type, expose, object::Way, reply,
 };
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -159,6 +160,10 @@ impl Fpga {
         }
     }
 
+    fn way(&self) -> Arc<dyn Way> {
+        self.client.way()
+    }
+
     /// The time for a request that moves `bytes`.
     fn limit<'a>(&self, cx: &'a Context<'a>, bytes: u64) -> Limit<'a> {
         Limit::new(cx, self.timeout + Duration::from_secs(bytes / SLOWEST))
@@ -194,7 +199,7 @@ impl Fpga {
     tap::Taps,
     link::Links,
     messaging::Messaging
-))]
+), way = way)]
 impl Fpga {
     /// Lists the registers, memories and other devices of the running gateware.
     ///

@@ -34,7 +34,10 @@ pub(crate) use inbox::log_level;
 use exchange::Arrived;
 use inbox::{Inbox, Sent, legible};
 use link::Link;
-use proximity_proto::katcp::{Message, Parser, Writer};
+use proximity_proto::{
+    katcp::{Message, Parser, Writer},
+    object::Way,
+};
 use std::{sync::Arc, time::Duration};
 
 /// The longest line taken: a reply of 16 MiB whose every byte is escaped, and its name.
@@ -107,6 +110,11 @@ impl KatcpClient {
     /// Host and port, for errors and logs.
     pub fn board(&self) -> &Arc<str> {
         self.link.board()
+    }
+
+    /// The way to the board, for those who want to know how that is.
+    pub fn way(&self) -> Arc<dyn Way> {
+        self.link.telltale().clone()
     }
 
     /// The host alone.

@@ -11,6 +11,7 @@ mod reach;
 pub mod scpi;
 pub mod serial;
 pub mod settings;
+mod telltale;
 pub mod valon;
 
 use proximity_proto::{Fault, Object};

@@ -15,8 +15,8 @@ use crate::{
     },
     settings::Settings,
 };
-use proximity_proto::{Context, Fault, Later, expose};
-use std::time::Duration;
+use proximity_proto::{Context, Fault, Later, expose, object::Way};
+use std::{sync::Arc, time::Duration};
 
 /// The most errors that are read from an instrument's queue at once; IEEE 488.2 queues are shorter.
 const MAX_ERRORS: usize = 64;
@@ -66,7 +66,7 @@ pub struct Scpi {
 }
 
 /// An instrument that speaks SCPI.
-#[expose]
+#[expose(way = way)]
 impl Scpi {
     /// Who made the instrument, its model, its number and its firmware, as it says itself (`*IDN?`).
     ///
@@ -263,6 +263,10 @@ impl Scpi {
     pub fn set_timeout(&mut self, timeout: f64) -> Result<(), SerialError> {
         self.channel.manners.timeout = self::timeout(timeout)?;
         Ok(())
+    }
+
+    fn way(&self) -> Arc<dyn Way> {
+        self.channel.way()
     }
 
     /// Sends a line.

@@ -25,10 +25,10 @@ pub(crate) use talk::{seconds, timeout};
 use crate::{Opener, settings::Settings};
 use channel::Channel;
 use port::io_error;
-use proximity_proto::{Context, expose};
+use proximity_proto::{Context, expose, object::Way};
 use serialport::{ClearBuffer, FlowControl, Parity, SerialPort, StopBits, TTYPort};
 use settings::Lines;
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 /// Takes an instrument's keys from its table in the configuration.
 pub fn configure(settings: &mut Settings<'_>) -> Opener {
@@ -49,7 +49,7 @@ pub struct Serial {
 }
 
 /// A serial port. It is opened by the first call, and again by a later one after it went away.
-#[expose(parts(talk::Talk))]
+#[expose(parts(talk::Talk), way = way)]
 impl Serial {
     /// Opens the port, where it was closed or is away, without a pause.
     ///
@@ -348,6 +348,10 @@ impl Serial {
     pub fn ri(&mut self, cx: &Context<'_>) -> Result<bool, SerialError> {
         self.channel.open(cx)?;
         self.tty("line RI", SerialPort::read_ring_indicator)
+    }
+
+    fn way(&self) -> Arc<dyn Way> {
+        self.channel.way()
     }
 
     fn set_flow(&mut self, kind: FlowControl, wanted: bool) -> Result<(), SerialError> {

@@ -30,9 +30,10 @@ use proximity_proto::{
     Context, FromArg, Value,
     arg::{Mismatch, Type},
     expose,
+    object::Way,
 };
 use registers::{LEN, Ratio, Registers};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What is added to a command to read.
 const READ: u8 = 0x80;
@@ -134,7 +135,7 @@ pub struct Valon {
 /// A Valon 5007 dual synthesizer: `synth` is 'A' or 'B', frequencies are in MHz unless told otherwise.
 ///
 /// What is set is lost when the power goes, until flash() keeps it.
-#[expose]
+#[expose(way = way)]
 impl Valon {
     /// Reads the output frequency.
     ///
@@ -458,6 +459,10 @@ impl Valon {
     #[attribute]
     pub fn port(&self) -> &str {
         self.channel.name()
+    }
+
+    fn way(&self) -> Arc<dyn Way> {
+        self.channel.way()
     }
 
     fn registers(&mut self, cx: &Context<'_>, synth: Synth) -> Result<Registers, SerialError> {

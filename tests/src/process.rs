@@ -167,6 +167,21 @@ impl Agent {
         Self { process, endpoint, directory, program: program.to_owned() }
     }
 
+    /// Starts the agent so that it tells its figures too; the second is the URL at which it does.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn with_metrics(objects: &str) -> (Self, String) {
+        let (directory, program) = (scratch(), program("proximity-agent"));
+        let mut command = Self::command(&program, &directory, "127.0.0.1:0", objects);
+        let mut process = Process::start(command.args(["--metrics", "0"]));
+        let url = process.line("metrics ");
+        let endpoint = process.line("listening ");
+        process.line("ready");
+        (Self { process, endpoint, directory, program }, url)
+    }
+
     /// Kills the agent and starts it again on the same port.
     ///
     /// # Panics
@@ -184,11 +199,18 @@ impl Agent {
         self.directory.join("agent.toml")
     }
 
-    fn launch(program: &Path, directory: &Path, address: &str, objects: &str) -> (Process, String) {
+    /// Writes the configuration, and returns the command that serves it.
+    fn command(program: &Path, directory: &Path, address: &str, objects: &str) -> Command {
         let file = directory.join("agent.toml");
         std::fs::write(&file, format!("listen = [\"tcp://{address}\"]\n{objects}"))
             .expect("the scratch directory can be written");
-        let mut process = Process::start(Command::new(program).args(["serve", "-c"]).arg(&file));
+        let mut command = Command::new(program);
+        command.args(["serve", "-c"]).arg(&file);
+        command
+    }
+
+    fn launch(program: &Path, directory: &Path, address: &str, objects: &str) -> (Process, String) {
+        let mut process = Process::start(&mut Self::command(program, directory, address, objects));
         let endpoint = process.line("listening ");
         process.line("ready");
         (process, endpoint)

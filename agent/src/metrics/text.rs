@@ -151,8 +151,17 @@ impl Figures {
 
     fn objects(&self, page: &mut Page<'_>) -> fmt::Result {
         let all = || self.status.objects.iter().map(|(name, object)| (name.as_str(), object));
-        let help = "1 where nobody need look after the object, 0 where it is away, stuck or failed";
+        let help = "1 where nobody need look after the object, 0 where it is away, disconnected, stuck or failed";
         page.gauges("object_up", help, all().map(|(name, o)| (name, o.is_well().into())))?;
+        let links = all().filter_map(|(name, object)| Some((name, object.link.as_ref()?)));
+        let used = || links.clone().filter(|(_, link)| link.state != "unused");
+        let help =
+            "1 while there is a connection to the object's device; none where it was never needed";
+        let connected = used().map(|(name, link)| (name, (link.state == "connected").into()));
+        page.gauges("object_connected", help, connected)?;
+        let help = "Time since the connection to the object's device was made or lost";
+        let since = used().map(|(name, link)| (name, link.since));
+        page.gauges("object_link_milliseconds", help, since)?;
         let help = "Calls in hand, queued and waiting";
         page.gauges("object_queue", help, all().map(|(name, object)| (name, object.queue)))?;
         let outcomes = |(name, object): (_, &ObjectStatus)| {

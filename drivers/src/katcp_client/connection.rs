@@ -9,6 +9,7 @@ use rustix::{
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream},
+    os::fd::{AsFd, BorrowedFd},
     time::Duration,
 };
 
@@ -38,6 +39,10 @@ impl Connection {
             sockopt::set_tcp_user_timeout(&stream, milliseconds)?;
         }
         Ok(Self { stream })
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     /// Takes what has arrived, without waiting; `None` if nothing has. What arrives next is acknowledged at

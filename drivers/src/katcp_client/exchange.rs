@@ -240,6 +240,8 @@ impl KatcpClient {
         let (board, request) = (self.link.board().clone(), String::new());
         self.abandon();
         if limit.is_called_off() {
+            // The board is not to blame.
+            self.link.rests();
             return KatcpError::Cancelled { board, request };
         }
         KatcpError::NoAnswer { board, request, waited: limit.allowed() }

@@ -4,7 +4,10 @@ use super::{
     KatcpError, Limit,
     connection::{Connection, Wait},
 };
-use crate::reach::{Dial, Pauses, random};
+use crate::{
+    reach::{Dial, Pauses, random},
+    telltale::Telltale,
+};
 use std::{
     io,
     sync::Arc,
@@ -26,6 +29,7 @@ pub(super) struct Link {
     answered: bool,
     /// What the last try came to.
     failure: Option<Arc<io::Error>>,
+    telltale: Arc<Telltale>,
 }
 
 enum State {
@@ -35,6 +39,12 @@ enum State {
     Up(Connection),
     /// No connection, and none wanted.
     Stopped,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.telltale.unused();
+    }
 }
 
 impl Link {
@@ -47,11 +57,17 @@ impl Link {
             pauses: Pauses::up_to(LAST_PAUSE),
             answered: false,
             failure: None,
+            telltale: Arc::new(Telltale::new()),
         }
     }
 
     pub(super) fn board(&self) -> &Arc<str> {
         &self.board
+    }
+
+    /// What others may know of the link.
+    pub(super) fn telltale(&self) -> &Arc<Telltale> {
+        &self.telltale
     }
 
     pub(super) fn host(&self) -> &str {
@@ -67,7 +83,15 @@ impl Link {
     }
 
     pub(super) fn stop(&mut self) {
+        self.telltale.unused();
         self.state = State::Stopped;
+    }
+
+    /// The connection went, if it did, for reasons that are not the board's.
+    pub(super) fn rests(&self) {
+        if !self.is_up() {
+            self.telltale.unused();
+        }
     }
 
     pub(super) fn start(&mut self) {
@@ -90,6 +114,7 @@ impl Link {
     pub(super) fn lost(&mut self, error: &io::Error) {
         if self.is_up() {
             log::warn!("lost the connection to {}: {error}", self.board);
+            self.telltale.disconnected(error);
             self.state = if self.answered { State::Down(None) } else { self.pause() };
         }
     }
@@ -133,6 +158,7 @@ impl Link {
             Some(stream) => match stream.and_then(Connection::new) {
                 Ok(connection) => {
                     log::info!("connected to {}", self.board);
+                    self.telltale.connected(connection.fd());
                     self.state = State::Up(connection);
                     (self.answered, self.failure) = (false, None);
                     Ok(true)
@@ -174,6 +200,7 @@ impl Link {
         if self.failure.is_none() {
             log::warn!("no connection to {}: {error}; trying on", self.board);
         }
+        self.telltale.disconnected(&error);
         self.failure = Some(Arc::new(error));
         self.state = self.pause();
         let State::Down(Some(at)) = self.state else { return self.away(Duration::ZERO) };

@@ -18,7 +18,7 @@ use super::{
     port::{LineSettings, Port, SENT_LOOK, io_error},
 };
 use crate::reach::Limit;
-use proximity_proto::Context;
+use proximity_proto::{Context, object::Way};
 use serialport::SerialPort;
 use std::{
     sync::Arc,
@@ -122,6 +122,11 @@ impl Channel {
         self.link.name()
     }
 
+    /// The way to the instrument, for those who want to know how that is.
+    pub(crate) fn way(&self) -> Arc<dyn Way> {
+        self.link.telltale().clone()
+    }
+
     pub(crate) fn is_up(&mut self) -> bool {
         self.link.is_up()
     }
@@ -196,6 +201,7 @@ impl Channel {
             if echo != bytes {
                 let (doing, echo) = (quoted(bytes), shown(echo));
                 self.out_of_step();
+                self.link.rests();
                 return Err(SerialError::Echo { port: name, doing, echo });
             }
         }
@@ -510,12 +516,14 @@ impl Channel {
         must_be: &'static str,
     ) -> SerialError {
         self.out_of_step();
+        self.link.rests();
         let (port, doing, found) = (self.name().clone(), quoted(doing), shown(found));
         SerialError::BadAnswer { port, doing, found, must_be }
     }
 
     pub(crate) fn too_long(&mut self, doing: &[u8], limit: usize) -> SerialError {
         self.out_of_step();
+        self.link.rests();
         SerialError::TooLong { port: self.name().clone(), doing: quoted(doing), limit }
     }
 
@@ -525,6 +533,7 @@ impl Channel {
         let (port, doing) = (self.name().clone(), quoted(doing));
         let over = cx.remaining().is_some_and(|left| left.is_zero());
         if cx.is_cancelled() && !over {
+            self.link.rests();
             return SerialError::Cancelled { port, doing };
         }
         SerialError::NoAnswer { port, doing, waited, got }

@@ -6,7 +6,10 @@ use super::{
     find::{self, UsbId},
     port::{LineSettings, Medium, Port},
 };
-use crate::reach::{Dial, Limit, Pauses, random};
+use crate::{
+    reach::{Dial, Limit, Pauses, random},
+    telltale::{Telltale, is_gone},
+};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -48,6 +51,7 @@ pub(crate) struct Link {
     answered: bool,
     /// What the last try came to.
     failure: Option<Arc<io::Error>>,
+    telltale: Arc<Telltale>,
 }
 
 enum State {
@@ -59,6 +63,12 @@ enum State {
     Closed,
 }
 
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.telltale.unused();
+    }
+}
+
 impl Link {
     pub(super) fn new(target: Target, line: LineSettings) -> Self {
         let name = match &target {
@@ -67,11 +77,25 @@ impl Link {
             Target::Tcp { host, port } => format!("{host}:{port}"),
         };
         let (state, pauses) = (State::Down(None), Pauses::up_to(LAST_PAUSE));
-        Self { name: name.into(), target, line, state, pauses, answered: false, failure: None }
+        Self {
+            name: name.into(),
+            target,
+            line,
+            state,
+            pauses,
+            answered: false,
+            failure: None,
+            telltale: Arc::new(Telltale::new()),
+        }
     }
 
     pub(super) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// What others may know of the link.
+    pub(super) fn telltale(&self) -> &Arc<Telltale> {
+        &self.telltale
     }
 
     /// Whether late bytes find nobody once the link is dropped: those of a connection do, an instrument on a
@@ -83,7 +107,7 @@ impl Link {
     /// Whether the link is open. A port that was pulled out is noticed here.
     pub(super) fn is_up(&mut self) -> bool {
         let State::Up(medium) = &self.state else { return false };
-        if medium.is_gone() {
+        if is_gone(&medium.fd()) {
             self.lost(&io::ErrorKind::BrokenPipe.into());
         }
         matches!(self.state, State::Up(_))
@@ -91,12 +115,14 @@ impl Link {
 
     /// Closes the link, and keeps it so until [`reopen`](Self::reopen).
     pub(super) fn close(&mut self) {
+        self.telltale.unused();
         self.state = State::Closed;
     }
 
     /// Undoes [`close`](Self::close), and has the next try made at once.
     pub(super) fn reopen(&mut self) {
-        if !matches!(self.state, State::Up(_) | State::Dialling(_)) {
+        // A port that was pulled out since is not open.
+        if !self.is_up() && !matches!(self.state, State::Dialling(_)) {
             self.state = State::Down(None);
             self.pauses.reset();
         }
@@ -115,7 +141,15 @@ impl Link {
     pub(super) fn lost(&mut self, error: &io::Error) {
         if matches!(self.state, State::Up(_)) {
             log::warn!("{} went away: {error}", self.name);
+            self.telltale.disconnected(error);
             self.state = if self.answered { State::Down(None) } else { self.pause() };
+        }
+    }
+
+    /// The link went, if it did, for reasons that are not the instrument's.
+    pub(super) fn rests(&self) {
+        if !matches!(self.state, State::Up(_)) {
+            self.telltale.unused();
         }
     }
 
@@ -150,6 +184,9 @@ impl Link {
             }
         }
         log::info!("opened {}", self.name);
+        if let State::Up(medium) = &self.state {
+            self.telltale.connected(medium.fd());
+        }
         (self.answered, self.failure) = (false, None);
         Ok(true)
     }
@@ -190,6 +227,7 @@ impl Link {
         if self.failure.is_none() {
             log::warn!("cannot open {}: {error}; trying on", self.name);
         }
+        self.telltale.disconnected(&error);
         self.failure = Some(Arc::new(error));
         self.state = self.pause();
         let State::Down(Some(at)) = self.state else { return self.away(Duration::ZERO) };

@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     net::TcpStream,
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -138,17 +139,17 @@ impl Medium {
         Ok(!self.poll(flags, time)?.is_empty())
     }
 
-    /// Whether the other end is gone, as far as the kernel knows.
-    pub(super) fn is_gone(&self) -> bool {
-        self.poll(PollFlags::RDHUP, Duration::ZERO).map_or(true, |events| !events.is_empty())
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Port(port) => port.file.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        }
     }
 
     fn poll(&self, flags: PollFlags, time: Duration) -> io::Result<PollFlags> {
         let time = Timespec::try_from(time).map_err(io::Error::other)?;
-        let mut fds = match self {
-            Self::Port(port) => [PollFd::new(&port.file, flags)],
-            Self::Tcp(stream) => [PollFd::new(stream, flags)],
-        };
+        let fd = self.fd();
+        let mut fds = [PollFd::new(&fd, flags)];
         match poll(&mut fds, Some(&time)) {
             Err(rustix::io::Errno::INTR) => Ok(PollFlags::empty()),
             Err(error) => Err(error.into()),

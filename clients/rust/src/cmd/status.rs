@@ -54,7 +54,7 @@ fn trouble(status: &AgentsStatus) -> Vec<String> {
 /// Why an object is as it is, or what went wrong last.
 fn reason(object: &ObjectStatus) -> Option<String> {
     let link = object.link.as_ref().filter(|_| object.state == "disconnected");
-    let link = link.and_then(|link| link.error.clone());
+    let link = link.and_then(|link| link.error.as_deref().map(one_line));
     let answered = || object.error.as_ref().map(|error| one_line(&error.message));
     link.or_else(|| (object.state == "stuck").then(|| format!("in {}", object.doing)))
         .or_else(answered)
@@ -139,13 +139,9 @@ fn table(status: &AgentsStatus) -> Vec<String> {
         let cells = rows.iter().filter_map(|row| row.get(column));
         *width = cells.map(|cell| cell.chars().count()).max().unwrap_or_default();
     }
-    let errors = status.objects.values().map(|object| {
-        let error = object.error.as_ref()?;
-        let (class, message) = (&error.class, one_line(&error.message));
-        Some(format!("  last error, {} ago: {class}: {message}", span(error.ago)))
-    });
+    let notes = status.objects.values().map(notes);
     let mut lines = vec![String::new()];
-    for (row, error) in rows.iter().zip(std::iter::once(None).chain(errors)) {
+    for (row, notes) in rows.iter().zip(std::iter::once(Vec::new()).chain(notes)) {
         let mut line = String::new();
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
             let pad = " ".repeat(width.saturating_sub(cell.chars().count()));
@@ -155,9 +151,23 @@ fn table(status: &AgentsStatus) -> Vec<String> {
             line.extend([first, second, "  "]);
         }
         lines.push(line.trim_end().to_owned());
-        lines.extend(error);
+        lines.extend(notes);
     }
     lines
+}
+
+/// What stands below an object: why its device is disconnected, and what it answered last that was wrong.
+fn notes(object: &ObjectStatus) -> Vec<String> {
+    let link = object.link.as_ref().filter(|link| link.state == "disconnected");
+    let link = link.map(|link| {
+        let why = link.error.as_deref().map(one_line).unwrap_or_default();
+        format!("  disconnected for {}: {why}", span(link.since))
+    });
+    let error = object.error.as_ref().map(|error| {
+        let (class, message) = (&error.class, one_line(&error.message));
+        format!("  last error, {} ago: {class}: {message}", span(error.ago))
+    });
+    link.into_iter().chain(error).collect()
 }
 
 /// A span of time in its two largest units.
@@ -246,20 +256,21 @@ mod tests {
     fn the_table_is_aligned() {
         let mut status = status();
         add_trouble(&mut status);
-        status.objects.remove("srbs");
         let lines = table(&status);
         let expected = [
             "",
             "OBJECT  STATE             SINCE  QUEUE  DONE  FAILED  REFUSED    P50     P99    MAX  LOCKED BY",
             "roach   away          2 h 3 min      0     0       0        0      -       -      -  -",
             "  last error, 3 s ago: TimeoutError: no answer from the rack",
+            "srbs    disconnected        0 s      0     0       0        0      -       -      -  -",
+            "  disconnected for 0 s: refused",
             "tally   ready         1 min 1 s      0   100       2        3  90 us  1.5 ms  2.5 s  ann",
             "vna     stuck read()        0 s      0     0       0        0      -       -      -  -",
         ];
         assert_eq!(lines, expected);
         assert_eq!(
             headline(&status, "tcp://colossus:5555"),
-            "agent 1.2.3 at tcp://colossus:5555, up 1 d 2 h; 3 objects, 107 calls, 0 refused, 0 undeliverable"
+            "agent 1.2.3 at tcp://colossus:5555, up 1 d 2 h; 4 objects, 107 calls, 0 refused, 0 undeliverable"
         );
     }
 }
