@@ -1,6 +1,7 @@
 //! Orders from outside: from a signal's thread, or from a test.
 
 use crate::{bell::Bell, config::Config, notify::Notifier, router::Snapshot};
+use log::LevelFilter;
 use std::{
     io,
     sync::{
@@ -16,7 +17,11 @@ pub struct Control {
     bell: Arc<Bell>,
     notifier: Notifier,
     orders: Arc<Mutex<Orders>>,
+    /// Sets the level of the log, or tells that it cannot be set.
+    log: Option<Arc<SetLevel>>,
 }
+
+type SetLevel = dyn Fn(LevelFilter) -> bool + Send + Sync;
 
 /// What was ordered and is not done yet.
 #[derive(Default)]
@@ -36,13 +41,25 @@ impl Control {
     /// The kernel's, where it has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         let (notifier, orders) = (Notifier::default(), Arc::default());
-        Ok(Self { bell: Arc::new(Bell::new()?), notifier, orders })
+        Ok(Self { bell: Arc::new(Bell::new()?), notifier, orders, log: None })
     }
 
     /// The same, of an agent that tells `notifier` how it is.
     #[must_use]
     pub fn telling(self, notifier: Notifier) -> Self {
         Self { notifier, ..self }
+    }
+
+    /// The same, of an agent whose log is of the level that `set` was told last; it returns whether it
+    /// could set it.
+    #[must_use]
+    pub fn logging(self, set: impl Fn(LevelFilter) -> bool + Send + Sync + 'static) -> Self {
+        Self { log: Some(Arc::new(set)), ..self }
+    }
+
+    /// Has the agent log at `level`. Returns whether it does.
+    pub(crate) fn log_at(&self, level: LevelFilter) -> bool {
+        self.log.as_ref().is_some_and(|set| set(level))
     }
 
     /// Has the agent take no more calls, refuse those that have not started, end those that run, and

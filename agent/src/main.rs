@@ -48,8 +48,12 @@ fn main() -> ExitCode {
     code.into()
 }
 
-/// Logs to `sink`; returns what sets the level, which the environment's `RUST_LOG` overrides.
-fn start_logging(form: Form, sink: sink::Sink) -> impl Fn(LevelFilter) + Send + Copy {
+/// Logs to `sink`; returns what sets the level, and tells whether it could: the environment's `RUST_LOG`
+/// overrides it.
+fn start_logging(
+    form: Form,
+    sink: sink::Sink,
+) -> impl Fn(LevelFilter) -> bool + Send + Sync + Copy {
     let told = env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty());
     let mut builder = env_logger::Builder::new();
     builder.target(env_logger::Target::Pipe(Box::new(sink)));
@@ -69,5 +73,6 @@ fn start_logging(form: Form, sink: sink::Sink) -> impl Fn(LevelFilter) + Send + 
         if !told {
             log::set_max_level(level);
         }
+        !told
     }
 }

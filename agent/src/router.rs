@@ -14,6 +14,7 @@ mod arrival;
 mod bulk;
 mod health;
 mod leases;
+mod logging;
 mod objects;
 mod status;
 mod words;

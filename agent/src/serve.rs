@@ -27,7 +27,7 @@ pub(crate) const CONFIG: u8 = 78;
 /// # Errors
 ///
 /// The system's.
-pub(crate) fn serve<S: Fn(LevelFilter) + Send + Copy + 'static>(
+pub(crate) fn serve<S: Fn(LevelFilter) -> bool + Send + Sync + Copy + 'static>(
     file: &Path,
     metrics: Option<SocketAddr>,
     start_logging: impl FnOnce() -> io::Result<S>,
@@ -46,8 +46,10 @@ pub(crate) fn serve<S: Fn(LevelFilter) + Send + Copy + 'static>(
     for warning in warnings {
         log::warn!("{warning}");
     }
-    let control = Control::new()?.telling(Notifier::from_environment());
-    signals::obey(signals, control.clone(), file.to_owned(), Outline::of(&config), set_level)?;
+    let control = Control::new()?.telling(Notifier::from_environment()).logging(set_level);
+    signals::obey(signals, control.clone(), file.to_owned(), Outline::of(&config), move |level| {
+        set_level(level);
+    })?;
     let ready = |addresses: &[String]| {
         let lines = addresses.iter().map(|address| format!("listening {address}\n"));
         say(&(lines.collect::<String>() + "ready\n"));

@@ -40,7 +40,7 @@ pub struct Call<'a> {
     /// The method or attribute; empty for requests that concern none.
     pub proc: &'a str,
     /// The arguments; for [`Op::Set`] the value, for [`Op::Cancel`] the id, for [`Op::Credit`] how many
-    /// more chunks, for leases their time in milliseconds.
+    /// more chunks, for leases their time in milliseconds, for [`Op::Log`] the level if it is to change.
     pub args: Args<'a>,
 }
 
@@ -74,13 +74,15 @@ pub enum Op {
     Steal,
     /// Take more chunks of a large result.
     Credit,
+    /// What the agent logs: tell it, or change it.
+    Log,
     /// The original's list of methods and their documentation.
     ListMethods,
 }
 
 impl Op {
     /// Those that a version 2 request can ask for.
-    pub const ALL: [Op; 13] = [
+    pub const ALL: [Op; 14] = [
         Op::Call,
         Op::Get,
         Op::Set,
@@ -94,6 +96,7 @@ impl Op {
         Op::Leases,
         Op::Steal,
         Op::Credit,
+        Op::Log,
     ];
 
     /// The word on the wire.
@@ -112,6 +115,7 @@ impl Op {
             Op::Leases => "leases",
             Op::Steal => "steal",
             Op::Credit => "credit",
+            Op::Log => "log",
             // An old client asks for it by `proc`.
             Op::ListMethods => "list_methods",
         }

@@ -197,12 +197,12 @@ fn the_sentences_of_refused_requests() {
         (
             Sent::new().with("op", text("subscribe")),
             "ValueError: 'op' is 'subscribe'; this agent knows call, get, set, cancel, describe, \
-             hello, status, lock, renew, release, leases, steal, credit",
+             hello, status, lock, renew, release, leases, steal, credit, log",
         ),
         (
             Sent::new().with("op", text(&"\u{1}".repeat(257))),
             "ValueError: 'op' is a text of 257 bytes; this agent knows call, get, set, cancel, \
-             describe, hello, status, lock, renew, release, leases, steal, credit",
+             describe, hello, status, lock, renew, release, leases, steal, credit, log",
         ),
         (Sent::old().with("name", [7]), "TypeError: the request's 'name' must be text, not int"),
         (

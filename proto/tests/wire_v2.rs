@@ -168,6 +168,7 @@ fn written() -> Vec<(&'static str, Vec<u8>)> {
     ];
     forms.extend(of_leases());
     forms.extend(of_chunks());
+    forms.extend(of_the_log());
     forms
 }
 
@@ -237,6 +238,16 @@ fn of_chunks() -> Vec<(&'static str, Vec<u8>)> {
         ("request credit", request(Op::Credit, "", "", &Arguments::from((4,)))),
         ("message chunk", chunk),
         ("message ok in chunks", chunked),
+    ]
+}
+
+/// What came with the level of the log.
+fn of_the_log() -> Vec<(&'static str, Vec<u8>)> {
+    let none = Arguments::default();
+    vec![
+        ("request log", request(Op::Log, "", "", &none)),
+        ("request log at a level", request(Op::Log, "", "", &Arguments::from(("debug",)))),
+        ("message ok log", ok(&"debug")),
     ]
 }
 
@@ -324,6 +335,10 @@ fn every_request_is_read_as_it_was_meant() {
     read("request credit", &|call| {
         assert_eq!((call.op, call.credit), (Op::Credit, None));
         assert_eq!(call.args.positional.get(0), Some(Value::Uint(4)));
+    });
+    read("request log", &|call| assert_eq!((call.op, call.args.positional.len()), (Op::Log, 0)));
+    read("request log at a level", &|call| {
+        assert_eq!(call.args.positional.get(0), Some(Value::Text("debug")));
     });
 }
 

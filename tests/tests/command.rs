@@ -88,6 +88,7 @@ fn the_help_teaches() {
         &["set", "--help"],
         &["shell", "--help"],
         &["status", "--help"],
+        &["log", "--help"],
         &["leases", "--help"],
         &["steal", "--help"],
         &["gateware", "--help"],

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test panics")]
 
 use proximity_client::Client;
-use proximity_tests::process::{Agent, program};
+use proximity_tests::{
+    PATIENCE,
+    process::{Agent, Process, program, scratch},
+};
 use std::{
+    fs::{self, File},
     net::TcpListener,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// What `proximity status` printed, and its exit status.
@@ -45,4 +50,73 @@ fn an_agent_that_does_not_answer_is_told_with_status_4() {
     let endpoint = format!("tcp://{}", nobody.local_addr().unwrap());
     drop(nobody);
     assert_eq!(status(&endpoint, &["--timeout", "0.5"]), (String::new(), 4));
+}
+
+/// What `proximity log` printed, on standard output and error, and its exit status.
+fn log(endpoint: &str, level: &[&str]) -> (String, i32) {
+    let mut command = Command::new(program("proximity"));
+    command.args(["-a", endpoint, "log"]).args(level).env_remove("RUST_LOG");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.code().unwrap_or(-1))
+}
+
+#[test]
+fn the_level_of_the_log_is_changed_while_the_agent_runs() {
+    let folder = scratch();
+    let (config, written) = (folder.join("agent.toml"), folder.join("log"));
+    let text =
+        "listen = ['tcp://127.0.0.1:0']\nlog = 'error'\n[objects.tally]\ndriver = 'counter'\n";
+    fs::write(&config, text).unwrap();
+    let start = |filter: Option<&str>| {
+        let mut command = Command::new(program("proximity-agent"));
+        command.args(["serve", "-c"]).arg(&config).stderr(File::create(&written).unwrap());
+        command.env_remove("RUST_LOG").envs(filter.map(|filter| ("RUST_LOG", filter)));
+        let mut agent = Process::start(&mut command);
+        let endpoint = agent.line("listening ");
+        agent.line("ready");
+        (agent, endpoint)
+    };
+    let logged = |part: &str| {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = fs::read_to_string(&written).unwrap();
+            if text.contains(part) {
+                return;
+            }
+            assert!(Instant::now() < end, "no '{part}' in {text}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    };
+
+    let (mut agent, endpoint) = start(None);
+    assert_eq!(log(&endpoint, &[]), ("error\n".into(), 0));
+    assert_eq!(log(&endpoint, &["off"]), ("off\n".into(), 0));
+    logged("has set the level of the log to 'off'");
+    assert_eq!(log(&endpoint, &["info", "--json"]), ("{\"level\":\"info\"}\n".into(), 0));
+    let (said, code) = log(&endpoint, &["loud"]);
+    let expected =
+        "ValueError: log: the level is 'loud'; it must be off, error, warn, info, debug or trace\n";
+    assert_eq!((said.as_str(), code), (expected, 1));
+    assert_eq!(log(&endpoint, &[]), ("info\n".into(), 0));
+    // The configuration's level again.
+    agent.signal("HUP");
+    let end = Instant::now() + PATIENCE;
+    while log(&endpoint, &[]).0 != "error\n" {
+        assert!(Instant::now() < end, "the configuration's level does not come back");
+    }
+    assert_eq!(log(&endpoint, &["debug"]), ("debug\n".into(), 0));
+    agent.signal("TERM");
+    assert!(agent.wait().success());
+    logged("SIGTERM: stopping as soon as running calls have ended");
+    assert!(!fs::read_to_string(&written).unwrap().contains("was read again"));
+
+    let (_agent, endpoint) = start(Some("warn"));
+    let (said, code) = log(&endpoint, &["debug"]);
+    assert!(
+        said.starts_with("RuntimeError: what this agent logs was set when it was started\n"),
+        "{said}"
+    );
+    assert_eq!((log(&endpoint, &[]), code), (("warn\n".into(), 0), 1));
+    let _ = fs::remove_dir_all(folder);
 }

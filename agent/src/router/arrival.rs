@@ -3,7 +3,7 @@
 use super::{
     Router,
     leases::{LeaseAsked, token},
-    words,
+    logging, words,
 };
 use crate::{
     chunks::CHUNK,
@@ -11,6 +11,7 @@ use crate::{
     table::Table,
     transport::Peer,
 };
+use log::LevelFilter;
 use proximity_proto::{
     Effect, Fault,
     call::{Call, Codec, Op, Place, ReplyTo},
@@ -47,6 +48,8 @@ pub(super) enum Asked {
     },
     Lease(LeaseAsked),
     Leases,
+    /// `log`, with the level if it is to change.
+    Log(Option<LevelFilter>),
     /// So many more chunks of a large result.
     Credit(u64),
 }
@@ -177,6 +180,7 @@ impl Router {
                 self.table(call.name).map(|(_, table)| Asked::ListMethods(table.clone()))
             }
             Op::Leases => Ok(Asked::Leases),
+            Op::Log => logging::asked(call, peer).map(Asked::Log),
             // One that makes no sense fits no call, and has no answer either.
             Op::Credit => {
                 let credit = call.args.positional.get(0).and_then(|credit| credit.as_u64());
@@ -244,6 +248,7 @@ impl Router {
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
             Asked::Credit(credit) => return self.grant(id, credit, job),
             Asked::Lease(asked) => self.answer_lease(&asked, epoch, &mut job),
+            Asked::Log(level) => self.answer_log(level, &mut job),
             Asked::Leases => job.answer(|out| reply::ToReply::to_reply(&self.leases(), out)),
             Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
             Asked::Status => job.answer(|out| reply::ToReply::to_reply(&self.status(), out)),

@@ -164,6 +164,16 @@ pub(super) fn no_theft(object: &str, peer: Option<&Peer>) -> Fault {
     Fault::new("PermissionError", message).hint("leases() tells who has it; ask him, or wait")
 }
 
+/// Others' logs are not for everybody.
+pub(super) fn no_other_log(peer: Option<&Peer>) -> Fault {
+    let message = format!(
+        "what is logged can be changed from the agent's own machine only, not from {}",
+        peer.map_or("an unknown address", address)
+    );
+    Fault::new("PermissionError", message)
+        .hint("the key 'log' of its configuration says what is logged; SIGHUP reads it again")
+}
+
 /// Where a peer calls from, for people.
 fn address(peer: &Peer) -> &str {
     match peer.principal.address.as_str() {

@@ -2,7 +2,7 @@
 
 use crate::{
     calls::cancel,
-    harness::{Agent, Answer, With, old, shown},
+    harness::{Agent, Answer, Caller, With, old, shown},
 };
 use proximity_proto::{call::Op, request::Arguments};
 use std::time::Duration;
@@ -178,4 +178,40 @@ fn bytes_that_are_no_request_get_an_error_each() {
         assert!(reply.starts_with(r#"{"EXCEPTION":["#), "{bytes:02x?}: {reply}");
     }
     assert_eq!(caller.call("actor.peek"), Answer::ok(7));
+}
+
+#[test]
+fn only_the_agents_own_machine_sets_what_is_logged() {
+    let (agent, _stage, caller) = Agent::with_actor();
+    let ask = |from: &Caller, args: &Arguments| from.ask(Op::Log, "", args, &With::default());
+    let far = agent.caller_at("10.1.0.7");
+    let told = ask(&far, &Arguments::default());
+    assert!(matches!(told, Answer::Ok(_)), "anybody may ask: {told:?}");
+    let expect = |answer: Answer, expected: &str, tip: Option<&str>| match answer {
+        Answer::Error { line, executed: "no", reason: None, hint } => {
+            assert_eq!((line.as_str(), hint.as_deref()), (expected, tip));
+        }
+        other => panic!("{other:?}"),
+    };
+    expect(
+        ask(&far, &note("debug")),
+        "PermissionError: what is logged can be changed from the agent's own machine only, not from 10.1.0.7",
+        Some("the key 'log' of its configuration says what is logged; SIGHUP reads it again"),
+    );
+    // This agent is part of a program that has a log of its own.
+    expect(
+        ask(&caller, &note("debug")),
+        "RuntimeError: what this agent logs was set when it was started",
+        Some("RUST_LOG in its environment wins over the configuration and over this"),
+    );
+    expect(
+        ask(&caller, &note("loud\u{7}")),
+        "ValueError: log: the level is 'loud\\u{7}'; it must be off, error, warn, info, debug or trace",
+        None,
+    );
+    let number = Arguments::from((3,));
+    expect(ask(&caller, &number), "TypeError: log: the level must be text, not int", None);
+    let two = Arguments::from(("debug", "info"));
+    let line = "TypeError: log takes one argument, the level, or none, not 2";
+    expect(ask(&caller, &two), line, None);
 }

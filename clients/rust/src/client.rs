@@ -230,6 +230,18 @@ impl Client {
         Ok(self.ask(Op::Status, "", "", &().into())?.get()?)
     }
 
+    /// What the agent logs: `off`, `error`, `warn`, `info`, `debug` or `trace`. With `level` it logs that from
+    /// now on, until it reads its configuration again; only where this is the agent's own machine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`]: the agent did not answer in time. [`Error::Remote`]: it is too old to tell; for a
+    /// `level` that there is not, or may not be set from here, or was set by `RUST_LOG`.
+    pub fn log_level(&self, level: Option<&str>) -> Result<String, Error> {
+        let args = level.map_or_else(Arguments::default, |level| Arguments::from((level,)));
+        Ok(self.ask(Op::Log, "", "", &args)?.get()?)
+    }
+
     /// Who has which object for himself.
     ///
     /// # Errors

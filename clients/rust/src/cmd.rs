@@ -8,6 +8,7 @@ pub(crate) mod gateware;
 pub(crate) mod get;
 pub(crate) mod leases;
 pub(crate) mod list;
+pub(crate) mod log;
 pub(crate) mod set;
 pub(crate) mod shell;
 pub(crate) mod status;
