@@ -3,7 +3,8 @@
 #![allow(clippy::expect_used, reason = "a failing test panics")]
 #![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
-use proximity_tests::process::program;
+use proximity_client::Client;
+use proximity_tests::process::{Agent, Process, program};
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -75,6 +76,35 @@ fn the_unit_is_sound_and_lets_little_in() {
     let scored = run(&["security", "--offline=true", "--no-pager", &threshold]);
     assert!(scored.status.success(), "{}", text(&scored));
     let _ = fs::remove_dir_all(folder);
+}
+
+/// Starts a board and `agent`, writes a register of the board's through it, and reads that.
+fn reads_a_register(agent: &Path) {
+    let mut mock = Process::start(&mut Command::new(program("mock-fpga")));
+    let board = mock.line("listening ");
+    let (host, port) = board.split_once(':').expect("HOST:PORT");
+    let object = format!("[objects.srbs]\ndriver = 'fpga'\nhost = '{host}'\nport = {port}\n");
+    let agent = Agent::start_as(agent, &object);
+    let srbs = Client::new(&agent.endpoint).expect("an address").object("srbs");
+    srbs.call("write_int", ("sys_scratchpad", 0xcafe)).expect("it is written");
+    let read = srbs.call("read_uint", ("sys_scratchpad",)).expect("it is read");
+    assert_eq!(read.get::<u32>().expect("a number"), 0xcafe);
+}
+
+#[test]
+fn a_static_agent_needs_nothing_of_its_machine_and_reads_a_register() {
+    let name = "a_static_agent_needs_nothing_of_its_machine_and_reads_a_register";
+    let Some(agent) = env::var_os("PROXIMITY_STATIC_AGENT") else {
+        println!("SKIPPED {name}: PROXIMITY_STATIC_AGENT names no static agent");
+        return;
+    };
+    let needs = Command::new("ldd").arg(&agent).output().expect("ldd runs");
+    let needs = text(&needs);
+    assert!(
+        needs.contains("statically linked") || needs.contains("not a dynamic executable"),
+        "{needs}"
+    );
+    reads_a_register(Path::new(&agent));
 }
 
 #[test]

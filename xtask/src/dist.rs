@@ -21,6 +21,9 @@ Builds target/dist: the Debian package, an archive of static programs with insta
 client, SHA256SUMS; and prints the sizes. With --check it also installs them into throw-away roots and
 reads a register there; what this machine lacks for that is printed as skipped.";
 
+/// The program that matters.
+const AGENT: &str = stage::PROGRAMS[0];
+
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where static programs for this machine's kind are built: a target that is named has a folder of its own.
@@ -61,7 +64,7 @@ pub(crate) fn folder() -> PathBuf {
 ///
 /// A text, if a tool is missing or fails.
 pub(crate) fn packages(python: &Path, log: &Path) -> Outcome {
-    process::run(&mut static_build(), log)?;
+    process::run(&mut static_build(&stage::PROGRAMS), log)?;
     let out = folder();
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).map_err(|error| format!("cannot make {}: {error}", out.display()))?;
@@ -83,14 +86,21 @@ pub(crate) fn packages(python: &Path, log: &Path) -> Outcome {
     Ok(Counts::one())
 }
 
+/// Builds the agent that needs nothing of the machine it runs on, and returns where it is.
+///
+/// # Errors
+///
+/// A text, if it cannot be built.
+pub(crate) fn static_agent(log: &Path) -> Result<PathBuf, String> {
+    process::run(&mut static_build(&[AGENT]), log)?;
+    Ok(static_dir().join(AGENT))
+}
+
 /// Programs that need nothing of the machine they run on, not even its C library.
-fn static_build() -> Command {
-    let mut command = cargo(&["build", "--release", "--locked", "--bins", "--target", HOST]);
-    command.args([
-        "--package=proximity-agent",
-        "--package=proximity-client",
-        "--package=mock-fpga",
-    ]);
+fn static_build(programs: &[&str]) -> Command {
+    let mut command = cargo(&["build", "--release", "--locked", "--target", HOST]);
+    // By their names: what else is in their packages would be built with each.
+    command.args(programs.iter().flat_map(|name| ["--bin", name]));
     command.env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     command
 }
@@ -122,7 +132,10 @@ fn sizes() -> String {
 fn tests(python: &Path, log: &Path) -> Outcome {
     let mut test = cargo(&["test", "--locked", "--package=proximity-tests", "--test=deploy"]);
     test.args(["--", "--show-output", "--include-ignored", "--test-threads=1"]);
-    build::tell_binaries(&mut test).env("PROXIMITY_PYTHON", python).env("PROXIMITY_DIST", folder());
+    build::tell_binaries(&mut test)
+        .env("PROXIMITY_PYTHON", python)
+        .env("PROXIMITY_DIST", folder())
+        .env("PROXIMITY_STATIC_AGENT", static_dir().join(AGENT));
     let (succeeded, output) = process::run_any(&mut test, log)?;
     let counts = skips::of_cargo_test(&output);
     if succeeded { Ok(counts) } else { Err(skips::failures(&output).into()) }

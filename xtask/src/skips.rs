@@ -57,6 +57,27 @@ pub(crate) fn failures(output: &str) -> String {
     found
 }
 
+/// Returns the tests that libtest has said to run for long, and pytest to have begun, and neither that they ended.
+pub(crate) fn unfinished(output: &str) -> Vec<String> {
+    let mut running: Vec<&str> = Vec::new();
+    for line in output.lines() {
+        if let Some(name) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.strip_suffix(" has been running for over 60 seconds"))
+        {
+            running.push(name);
+        } else if let Some((name, _)) =
+            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "))
+        {
+            running.retain(|other| *other != name);
+        }
+    }
+    // pytest writes a test's name first, and how it ended behind it.
+    let last = output.lines().next_back().filter(|line| line.contains(".py::"));
+    running.extend(last.filter(|line| line.split_whitespace().count() == 1).map(str::trim));
+    running.into_iter().map(str::to_owned).collect()
+}
+
 /// Counts what `pytest -v` printed.
 pub(crate) fn of_pytest(output: &str) -> Counts {
     let mut counts = Counts::default();
@@ -140,6 +161,16 @@ tests/test_a.py::test_two SKIPPED (no numpy)                    [ 50%]
         let counts = of_pytest(output);
         assert_eq!((counts.passed, counts.failed), (12, 3));
         assert_eq!(counts.skipped, [Skip::new("tests/test_a.py::test_two", "no numpy")]);
+    }
+
+    #[test]
+    fn tests_that_have_not_ended_are_found() {
+        let long = |name| format!("test {name} has been running for over 60 seconds\n");
+        let output = long("a") + &long("b::c") + "test a ... ok\ntest d ... FAILED\n";
+        assert_eq!(unfinished(&output), ["b::c"]);
+        let output = "tests/test_a.py::test_one PASSED   [ 25%]\ntests/test_a.py::test_two ";
+        assert_eq!(unfinished(output), ["tests/test_a.py::test_two"]);
+        assert!(unfinished("tests/test_a.py::test_one PASSED   [ 25%]\n").is_empty());
     }
 
     #[test]

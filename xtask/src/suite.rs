@@ -2,7 +2,7 @@
 
 use crate::process::{self, cargo};
 use crate::steps::{Counts, Failure, Outcome, Steps};
-use crate::{build, floors, python, skips};
+use crate::{build, dist, floors, python, skips};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 
 /// Steps of `lint`, and those that `test` adds.
 const LINT_STEPS: usize = 6;
-const TEST_STEPS: usize = 6;
+const TEST_STEPS: usize = 7;
 
 /// Runs the checks that need no test built.
 pub(crate) fn lint() -> ExitCode {
@@ -62,6 +62,11 @@ fn test_steps(steps: &mut Steps) {
         Ok(Counts::one())
     });
     let built = steps.step("release binaries", |log| passes(&mut build::release(), log));
+    let mut static_agent = None;
+    steps.step("static agent", |log| {
+        static_agent = Some(dist::static_agent(log)?);
+        Ok(Counts::one())
+    });
     let ready = || {
         let missing = || "not run: the binaries or the Python packages are missing".to_owned();
         pythons.as_ref().filter(|_| built).ok_or_else(missing)
@@ -69,6 +74,7 @@ fn test_steps(steps: &mut Steps) {
     steps.step("rust tests", |log| {
         let mut test = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
         let (ours, clients) = ready()?;
+        test.envs(static_agent.iter().map(|path| ("PROXIMITY_STATIC_AGENT", path)));
         build::tell_binaries(&mut test)
             .env("PROXIMITY_PYTHON", ours)
             .env("PROXIMITY_CLIENTS_PYTHON", clients);
