@@ -1,6 +1,11 @@
 //! Devices that go away and come back, as `proximity status` and `--metrics` tell of them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test panics")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a failing test panics"
+)]
 
 #[path = "../../drivers/tests/instrument/mod.rs"]
 mod instrument;
@@ -137,7 +142,9 @@ fn a_port_that_is_hung_up_is_told_disconnected_until_it_is_back() {
     for round in 0..2 {
         let mut plugs: Vec<_> = sockets.iter().map(Socket::plug).collect();
         // One that never says anything is tried more and more rarely.
-        plugs.iter_mut().for_each(|plug| plug.say(b"hello\n"));
+        for plug in &mut plugs {
+            plug.say(b"hello\n");
+        }
         eventually("all are connected", || {
             call();
             all("connected")
