@@ -19,8 +19,8 @@ INTERFACE = """{"name": "foo", "hash": 1, "methods": [
 class Asked:
     """One request, and the ways to answer it."""
 
-    def __init__(self, agent: Played, peer: bytes, request: dict[str, Any]) -> None:
-        self.agent, self.peer, self.request = agent, peer, request
+    def __init__(self, agent: Played, envelope: list[bytes], request: dict[str, Any]) -> None:
+        self.agent, self.envelope, self.request = agent, envelope, request
         self.op, self.proc = request["op"], request["proc"]
         self.number: int = request["id"][1]
 
@@ -28,7 +28,7 @@ class Asked:
         message = {"v": 2, "id": self.request["id"], "epoch": self.agent.epoch, **keys}
         packed = msgpack.packb(message)
         assert packed is not None
-        self.agent.socket.send_multipart([self.peer, b"", packed])
+        self.agent.socket.send_multipart([*self.envelope, packed])
 
     def refuse(self, reason: str | None, executed: str = "no", **more: Any) -> None:
         error = {"class": "RuntimeError", "message": "refused", "detail": [], "hint": None}
@@ -67,10 +67,10 @@ class Played(threading.Thread):
     def run(self) -> None:
         while not self._done.is_set():
             try:
-                peer, _, data = self.socket.recv_multipart()
+                *envelope, data = self.socket.recv_multipart()
             except zmq.Again:
                 continue
-            asked = Asked(self, peer, msgpack.unpackb(data))
+            asked = Asked(self, envelope, msgpack.unpackb(data))
             if asked.op == "hello":
                 self.greeted += 1
                 limits = {"max_frame": 1 << 20, "max_inflight": 32, "chunk": CHUNK}

@@ -44,8 +44,9 @@ _CANCEL_LINGER_MS = 200
 
 # Bytes from which on it is worth not to copy a message.
 _LARGE = 1 << 16
-# A frame with another behind it; the flags of pyzmq are slow to combine.
-_MORE = int(zmq.SNDMORE) | int(zmq.DONTWAIT)
+# As plain numbers: the flags of pyzmq are slow to combine and to pass on.
+_NOW = int(zmq.DONTWAIT)
+_MORE = _NOW | int(zmq.SNDMORE)
 EVENTS = int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 """What a monitor is asked for: losses, and connections that stand."""
 NO_KWARGS: dict[str, Any] = {}
@@ -129,7 +130,7 @@ class Connection:
     def tell(self, data: bytes) -> None:
         """Sends a message that gets no reply of its own, if the connection still stands."""
         with contextlib.suppress(zmq.Again):
-            self.socket.send_multipart([b"", data], zmq.DONTWAIT)
+            self.socket.send(data, _NOW)
 
     def is_busy(self) -> bool:
         """Whether something was sent of which the end is not known."""
@@ -150,29 +151,29 @@ class Connection:
             self.broke()
         while True:
             try:
-                socket.send(b"", _MORE)
-                break
+                if not session.epoch:
+                    # As a REQ socket does, for an original server takes nothing else.
+                    socket.send(b"", _MORE)
+                socket.send(data, _NOW, len(data) < _LARGE)
+                return
             except zmq.Again:
                 left = end - time.monotonic()
                 if left <= 0 or not socket.poll(_ms(left), zmq.POLLOUT):
                     raise session.not_sent(target, end - began) from None
                 self.broke()
-        socket.send(data, 0, len(data) < _LARGE)
 
     def receive(self, session: Session, target: Target, began: float, end: float) -> Any:
         """Gives the next message, whatever it is."""
-        socket = self.socket
         if end - began < _SLICE_S:
             self._wait(session, target, began, end)
-        while True:
+        data: Any = b""
+        while not data:  # as the delimiter is
             try:
-                data: Any = socket.recv()
-                break
+                data = self.socket.recv(0, not target.large)
             except zmq.Again:
-                pass
-            self._wait(session, target, began, end)
-        if not data:  # the delimiter
-            data = socket.recv(copy=False).buffer if target.large else socket.recv()
+                self._wait(session, target, began, end)
+        if target.large:
+            data = data.buffer
         target.large = len(data) >= _LARGE
         if target.large:
             note_size(target, len(data))
@@ -208,7 +209,7 @@ class Connection:
         broke = False
         with contextlib.suppress(zmq.Again):
             while True:
-                self._down = is_loss(self._monitor.recv_multipart(zmq.DONTWAIT))
+                self._down = is_loss(self._monitor.recv_multipart(_NOW))
                 broke = broke or self._down
         return broke
 
