@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import INTERPRETERS
+from conftest import INTERPRETERS, Process
 
 HERE = Path(__file__).parent
 PROJECT = HERE.parent
@@ -96,6 +96,21 @@ files = [(name, getattr(module, "__file__", None) or "") for name, module in sys
 print(*sorted({{name.partition(".")[0] for name, file in files if "site-packages" in file}}))
 """
     assert run(sys.executable, "-S", "-c", script).stdout.split() == ["msgpack", "zmq"]
+
+
+def test_a_first_call_loads_nothing_that_it_does_not_need() -> None:
+    """Loading takes most of its time: `cargo xtask bench --only python` says how much."""
+    script = f"""
+import sys
+sys.path[:0] = {paths()!r}
+import inspect, msgpack, zmq
+needed = set(sys.modules)
+from proximity import Proxy
+assert Proxy(sys.argv[1], "thing").double(2) == 4
+print(*sorted({{name.partition(".")[0] for name in set(sys.modules) - needed}}))
+"""
+    with Process() as served:
+        assert run(sys.executable, "-S", "-c", script, served.url).stdout.split() == ["proximity"]
 
 
 def paths() -> list[str]:

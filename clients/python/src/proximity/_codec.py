@@ -7,7 +7,6 @@ that begins with ``{`` or a blank is JSON, with bytes as ``{"__bytes__": base64}
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 import math
@@ -350,6 +349,8 @@ def from_json(data: bytes) -> Any:
 def _from_json_dict(value: dict[str, Any]) -> Any:
     if len(value) == 1:
         if "__bytes__" in value:
+            import base64
+
             return base64.b64decode(value["__bytes__"], validate=True)
         if "__float__" in value:
             return _JSON_ODD[value["__float__"]]
@@ -369,6 +370,8 @@ def jsonable(value: Any, depth: int = 0) -> Any:
     if kind in _SCALARS:
         return value
     if kind is bytes:
+        import base64
+
         return {"__bytes__": base64.b64encode(value).decode()}
     if kind is list or kind is tuple:
         _descend(depth)

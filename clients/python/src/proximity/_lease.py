@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import time
 from types import TracebackType
@@ -151,7 +150,7 @@ def listed(reply: list[dict[str, Any]]) -> list[LeaseInfo]:
 def own_name() -> str:
     """Gives as whom others see this program's user."""
     user = os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown"
-    return _cut(f"{user}@{socket.gethostname()}")
+    return _cut(f"{user}@{os.uname().nodename}")
 
 
 def _cut(name: str) -> str:
