@@ -14,6 +14,7 @@ mod floors;
 mod footprint;
 mod latency;
 mod options;
+mod peers;
 mod registers;
 mod report;
 mod requests;
@@ -34,7 +35,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// What can be measured, by its name.
 type Part = (&'static str, fn(&mut Report) -> Result<(), Failure>);
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("latency", latency::measure),
     ("clients", throughput::measure),
     ("codec", codec::measure),
@@ -42,6 +43,7 @@ const PARTS: [Part; 8] = [
     ("bulk", bulk::measure),
     ("boards", boards::measure),
     ("serial", serial::measure),
+    ("python", peers::measure),
     ("footprint", footprint::measure),
 ];
 

@@ -58,7 +58,7 @@ usage: cargo xtask bench [--check] [--json] [--only PART,PART...]
 Builds the release binaries and runs the benchmarks: pinned, interleaved, the median of five,
 each beside a floor measured in the same run. With --check it exits 1 if a gate fails. With --json
 the figures are printed as JSON. With --only, some parts alone are measured: latency, clients, codec,
-registers, bulk, boards, footprint.";
+registers, bulk, boards, serial, python, footprint.";
 
 const SOAK: &str = "\
 usage: cargo xtask soak [--only NAME[,NAME]] [--hours H] [--fresh]

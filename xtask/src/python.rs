@@ -27,6 +27,13 @@ pub(crate) const CLIENTS: Environment = Environment {
     imports: "import katcp, aiokatcp",
 };
 
+/// With what our client is measured beside.
+pub(crate) const PEERS: Environment = Environment {
+    name: "peers",
+    requirements: "clients/python/bench/requirements.txt",
+    imports: "import zerorpc, Pyro5.api, rpyc",
+};
+
 /// Returns the environment's interpreter, made first if it is missing or the requirements changed.
 ///
 /// # Errors
