@@ -13,8 +13,13 @@ use std::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// A restarted agent is back after some tens of milliseconds. For so long after a loss whoever waits
+/// has the connection made anew every `HURRY_PAUSE`, for libzmq's own pauses double from the first.
+const HURRY: Duration = Duration::from_millis(150);
+const HURRY_PAUSE: Duration = Duration::from_millis(25);
 
 /// One socket, shared.
 pub(crate) struct Exchange {
@@ -36,6 +41,10 @@ struct State {
     notes: VecDeque<Vec<u8>>,
     /// Whether there is a connection. Nothing is sent without: see [`Link::send`].
     up: bool,
+    /// Whether one is being made: whoever listens there has taken it.
+    taken: bool,
+    /// When one was lost, and when the next was begun; until there is one again, or it takes too long.
+    hurry: Option<(Instant, Instant)>,
     /// How many connections were lost.
     losses: u64,
 }
@@ -95,6 +104,8 @@ impl Exchange {
             unsent: VecDeque::new(),
             notes: VecDeque::new(),
             up: false,
+            taken: false,
+            hurry: None,
             losses: 0,
         };
         let endpoint = endpoint.into();
@@ -135,7 +146,7 @@ impl Exchange {
             match Link::new(&self.endpoint) {
                 Ok((link, waker)) => {
                     log::debug!("connecting to {} anew: it does not answer", self.endpoint);
-                    state.up = false;
+                    (state.up, state.taken, state.hurry) = (false, false, None);
                     state.down();
                     (state.link, state.waker) = (Some(link), waker);
                     old.close();
@@ -196,8 +207,11 @@ impl Conversation<'_> {
             if left.is_zero() {
                 return Arrival::TimedOut(sent);
             }
-            if let Some(link) = state.link.take() {
+            if let Some(mut link) = state.link.take() {
                 let to_send = state.up && !(state.unsent.is_empty() && state.notes.is_empty());
+                let left = state
+                    .hurry(&mut link, &self.exchange.endpoint)
+                    .map_or(left, |pause| left.min(pause));
                 drop(state);
                 link.wait(to_send, left);
                 state = self.exchange.lock();
@@ -246,12 +260,16 @@ impl State {
         let mut lost = false;
         while let Some(event) = link.event() {
             match event {
-                LinkEvent::Up => self.up = true,
+                LinkEvent::Taken => self.taken = true,
+                LinkEvent::Up => (self.up, self.hurry) = (true, None),
                 LinkEvent::Down if self.up => {
-                    self.up = false;
+                    (self.up, self.taken) = (false, false);
+                    let now = Instant::now();
+                    self.hurry = Some((now, now));
                     lost = true;
                 }
                 LinkEvent::Down => {
+                    self.taken = false;
                     let unsent = self.waiting.values_mut().filter(|w| w.sent == Sent::No);
                     unsent.for_each(|waiting| waiting.sent = Sent::TurnedAway);
                 }
@@ -292,6 +310,28 @@ impl State {
             }
             self.unsent.pop_front();
         }
+    }
+
+    /// After a loss: begins to connect anew where it is time to, and gives the time until it will be.
+    fn hurry(&mut self, link: &mut Link, endpoint: &str) -> Option<Duration> {
+        let (lost, begun) = self.hurry?;
+        // What has begun is let come to its end.
+        if self.taken {
+            return None;
+        }
+        let since = begun.elapsed();
+        if since < HURRY_PAUSE {
+            return Some(HURRY_PAUSE.saturating_sub(since));
+        }
+        if lost.elapsed() > HURRY {
+            self.hurry = None;
+            return None;
+        }
+        if let Err(error) = link.renew(endpoint) {
+            log::debug!("cannot hurry to connect to {endpoint}: {error}");
+        }
+        self.hurry = Some((lost, Instant::now()));
+        Some(HURRY_PAUSE)
     }
 
     /// What was sent over the connection that is lost gets no answer any more.

@@ -36,9 +36,12 @@ static LINKS: AtomicU64 = AtomicU64::new(0);
 /// Has an I/O thread of its own, for that also looks names up, and would let all others wait.
 /// To be closed with [`Link::close`].
 pub(crate) struct Link {
+    context: Context,
     dealer: Socket,
     woken: Socket,
     monitor: Socket,
+    /// Monitors of earlier sockets, until these have gone: see [`Link::close`].
+    retired: Vec<Socket>,
 }
 
 fn event_number(parts: &[Vec<u8>]) -> Option<u16> {
@@ -62,6 +65,8 @@ impl Deref for Frame {
 /// What has happened to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
+    /// Whoever listens there has taken it, and the handshake begins.
+    Taken,
     /// It stands: both ends have shaken hands.
     Up,
     /// It is closed: no reply to what was sent over it will come any more.
@@ -76,41 +81,27 @@ impl Link {
     /// The endpoint is none that libzmq understands, or a socket cannot be made.
     pub(crate) fn new(address: &str) -> io::Result<(Self, Waker)> {
         let context = Context::new();
-        let number = LINKS.fetch_add(1, Ordering::Relaxed);
-        let dealer = context.socket(SocketType::DEALER)?;
-        // Nothing is queued for a connection that does not stand, so that what was refused by `send`
-        // provably never leaves; and nothing lingers behind a closed socket.
-        dealer.set_immediate(true)?;
-        dealer.set_linger(0)?;
-        dealer.set_reconnect_ivl(one_of(FIRST_RETRY))?;
-        dealer.set_reconnect_ivl_max(one_of(LAST_RETRY))?;
-        dealer.set_connect_timeout(milliseconds(PATIENCE))?;
-        dealer.set_handshake_ivl(milliseconds(PATIENCE))?;
-        dealer.set_tcp_keepalive(1)?;
-        dealer.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
-        dealer.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
-        dealer.set_tcp_keepalive_cnt(KEEPALIVE_PROBES)?;
-        // A name may resolve to IPv6 first where the agent listens on IPv4: only if asked for.
-        dealer.set_ipv6(address.contains('['))?;
-        let events = [
-            SocketEvent::HANDSHAKE_SUCCEEDED,
-            SocketEvent::DISCONNECTED,
-            SocketEvent::MONITOR_STOPPED,
-        ];
-        let events = events.iter().fold(0, |all, event| all | i32::from(event.to_raw()));
-        let endpoint = format!("inproc://proximity-monitor-{number}");
-        dealer.monitor(&endpoint, events)?;
-        let monitor = context.socket(SocketType::PAIR)?;
-        // libzmq's I/O thread would wait for a place in a full queue.
-        monitor.set_rcvhwm(0)?;
-        monitor.connect(&endpoint)?;
-        let endpoint = format!("inproc://proximity-wake-{number}");
+        let endpoint = format!("inproc://proximity-wake-{}", LINKS.fetch_add(1, Ordering::Relaxed));
         let woken = context.socket(SocketType::PAIR)?;
         woken.bind(&endpoint)?;
         let waker = context.socket(SocketType::PAIR)?;
         waker.connect(&endpoint)?;
-        dealer.connect(address)?;
-        Ok((Self { dealer, woken, monitor }, Waker(waker)))
+        let (dealer, monitor) = connect(&context, address)?;
+        Ok((Self { context, dealer, woken, monitor, retired: Vec::new() }, Waker(waker)))
+    }
+
+    /// Drops the connection, or the pause before the next attempt to make one, and makes that now.
+    ///
+    /// # Errors
+    ///
+    /// A socket cannot be made; then nothing has changed.
+    pub(crate) fn renew(&mut self, address: &str) -> io::Result<()> {
+        // Another socket, for this one could still hand what is sent to the connection that goes.
+        let (dealer, monitor) = connect(&self.context, address)?;
+        self.dealer = dealer;
+        self.retired.retain(|retired| !has_stopped(retired, DONTWAIT));
+        self.retired.push(std::mem::replace(&mut self.monitor, monitor));
+        Ok(())
     }
 
     /// Closes the sockets, in the background.
@@ -119,14 +110,13 @@ impl Link {
     /// more: so that end is closed last, when the monitor has stopped. That may take as long as looking
     /// a name up.
     pub(crate) fn close(self) {
-        let Self { dealer, woken, monitor } = self;
+        let Self { context, dealer, woken, monitor, retired } = self;
         let closing = std::thread::Builder::new().name("proximity close".into()).spawn(move || {
             drop((dealer, woken));
-            while let Ok(parts) = monitor.recv_multipart(0) {
-                if event_number(&parts) == Some(SocketEvent::MONITOR_STOPPED.to_raw()) {
-                    break;
-                }
+            for monitor in retired.iter().chain([&monitor]) {
+                has_stopped(monitor, 0);
             }
+            drop(context);
         });
         if let Err(error) = closing {
             log::error!("cannot close a connection: {error}");
@@ -189,8 +179,15 @@ impl Link {
     /// What has happened to the connection since the last time.
     pub(crate) fn event(&self) -> Option<LinkEvent> {
         let parts = self.monitor.recv_multipart(DONTWAIT).ok()?;
-        let up = event_number(&parts) == Some(SocketEvent::HANDSHAKE_SUCCEEDED.to_raw());
-        Some(if up { LinkEvent::Up } else { LinkEvent::Down })
+        let number = event_number(&parts);
+        let is = |event: SocketEvent| number == Some(event.to_raw());
+        Some(if is(SocketEvent::HANDSHAKE_SUCCEEDED) {
+            LinkEvent::Up
+        } else if is(SocketEvent::CONNECTED) {
+            LinkEvent::Taken
+        } else {
+            LinkEvent::Down
+        })
     }
 }
 
@@ -200,6 +197,51 @@ impl Waker {
         // Full means that a wake is on its way already.
         let _ = self.0.send("", DONTWAIT);
     }
+}
+
+/// A socket that connects to `address`, and its monitor.
+fn connect(context: &Context, address: &str) -> io::Result<(Socket, Socket)> {
+    let dealer = context.socket(SocketType::DEALER)?;
+    // Nothing is queued for a connection that does not stand, so that what was refused by `send`
+    // provably never leaves; and nothing lingers behind a closed socket.
+    dealer.set_immediate(true)?;
+    dealer.set_linger(0)?;
+    dealer.set_reconnect_ivl(one_of(FIRST_RETRY))?;
+    dealer.set_reconnect_ivl_max(one_of(LAST_RETRY))?;
+    dealer.set_connect_timeout(milliseconds(PATIENCE))?;
+    dealer.set_handshake_ivl(milliseconds(PATIENCE))?;
+    dealer.set_tcp_keepalive(1)?;
+    dealer.set_tcp_keepalive_idle(KEEPALIVE_IDLE_S)?;
+    dealer.set_tcp_keepalive_intvl(KEEPALIVE_INTERVAL_S)?;
+    dealer.set_tcp_keepalive_cnt(KEEPALIVE_PROBES)?;
+    // A name may resolve to IPv6 first where the agent listens on IPv4: only if asked for.
+    dealer.set_ipv6(address.contains('['))?;
+    let events = [
+        SocketEvent::CONNECTED,
+        SocketEvent::HANDSHAKE_SUCCEEDED,
+        SocketEvent::DISCONNECTED,
+        SocketEvent::MONITOR_STOPPED,
+    ];
+    let events = events.iter().fold(0, |all, event| all | i32::from(event.to_raw()));
+    let number = LINKS.fetch_add(1, Ordering::Relaxed);
+    let endpoint = format!("inproc://proximity-monitor-{number}");
+    dealer.monitor(&endpoint, events)?;
+    let monitor = context.socket(SocketType::PAIR)?;
+    // libzmq's I/O thread would wait for a place in a full queue.
+    monitor.set_rcvhwm(0)?;
+    monitor.connect(&endpoint)?;
+    dealer.connect(address)?;
+    Ok((dealer, monitor))
+}
+
+/// Reads what a monitor tells; true once that is its last word.
+fn has_stopped(monitor: &Socket, flags: i32) -> bool {
+    while let Ok(parts) = monitor.recv_multipart(flags) {
+        if event_number(&parts) == Some(SocketEvent::MONITOR_STOPPED.to_raw()) {
+            return true;
+        }
+    }
+    false
 }
 
 /// A number of the range, another for each link.

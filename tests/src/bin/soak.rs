@@ -17,13 +17,14 @@ fn main() -> ExitCode {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number(2).or_else(|| clock().ok().map(|time| time.as_secs())).unwrap_or(1);
     let (Some(part), Some(count)) = (args.first(), number(1)) else {
-        eprintln!("usage: soak kill|outage|terminate|stop|increments COUNT [SEED]");
+        eprintln!("usage: soak kill|brief|outage|terminate|stop|increments COUNT [SEED]");
         return ExitCode::from(2);
     };
     println!("seed {seed}");
     let run = Run { count, seed, tolerance: Tolerance::PROMISED };
     let mut verdict = match part.as_str() {
         "kill" => parts::restarts(&run, End::Kill),
+        "brief" => parts::restarts(&run, End::Brief),
         "outage" => parts::restarts(&run, End::Outage),
         "terminate" => parts::restarts(&run, End::Terminate),
         "stop" => parts::stops(&run, Duration::from_millis(100), Duration::from_secs(5)),

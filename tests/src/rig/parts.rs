@@ -32,6 +32,8 @@ const EXIT: Duration = Duration::from_secs(1);
 pub enum End {
     /// SIGKILL, and started again at once.
     Kill,
+    /// SIGKILL, and started again after up to 0.1 s.
+    Brief,
     /// SIGKILL, and started again after up to 3 s.
     Outage,
     /// SIGTERM.
@@ -80,9 +82,10 @@ pub fn restarts(run: &Run, end: End) -> Verdict {
         thread::sleep(Duration::from_micros(rng.between(0, 10_000)));
         match end {
             End::Kill => {}
-            End::Outage => {
+            End::Brief | End::Outage => {
+                let (shortest, longest) = if end == End::Brief { (0, 90) } else { (100, 3000) };
                 world.agent.process.kill();
-                thread::sleep(Duration::from_millis(rng.between(100, 3000)));
+                thread::sleep(Duration::from_millis(rng.between(shortest, longest)));
             }
             End::Terminate => {
                 let begun = Instant::now();
