@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import zmq
 
 from conftest import free_url
 from played import Played
-from proximity import AsyncProxy, NotSent, Proxy
+from proximity import AsyncProxy, NotSent, Proxy, _link, aio
 from proximity._link import dealer
 
 GIVEN_UP_S = 0.2
@@ -78,6 +79,42 @@ def test_a_call_that_waits_for_the_agent_is_made_when_it_comes() -> None:
                 # At most the last pause between two attempts, and what a busy machine adds.
                 assert time.monotonic() - began < 3
                 assert len(agent.calls) == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_after_a_loss_it_does_not_wait_for_the_pause(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    """The pause between two attempts is a minute here; only what is begun anew finds the agent."""
+    monkeypatch.setattr(_link, "RECONNECT_FIRST_MS", (60_000, 60_000))
+    monkeypatch.setattr(_link, "RECONNECT_MOST_MS", (60_000, 60_000))
+    for module in (_link, aio):
+        monkeypatch.setattr(module, "HURRY_S", 30)
+
+    def seen(asked: Any) -> None:
+        asked.send(ok="seen")
+
+    async def lost_and_found(url: str, first: Played) -> None:
+        async with AsyncProxy(url, "foo", timeout=20) as foo:
+            assert await foo.look() == "seen"
+            first.__exit__(None, None, None)
+            call = asyncio.ensure_future(foo.look())
+            await asyncio.sleep(0.1)
+            with Played(seen, url=url, epoch=2):
+                assert await call == "seen"
+
+    with Played(seen) as first:
+        if asynchronous:
+            asyncio.run(lost_and_found(first.url, first))
+            return
+        with Proxy(first.url, "foo", timeout=20) as foo:
+            assert foo.look() == "seen"
+            first.__exit__(None, None, None)
+            with ThreadPoolExecutor() as pool:
+                call = pool.submit(foo.look)
+                time.sleep(0.1)
+                with Played(seen, url=first.url, epoch=2):
+                    assert call.result() == "seen"
 
 
 def test_many_clients_do_not_storm_an_agent_that_is_away() -> None:

@@ -20,6 +20,8 @@ from ._attempt import Attempt, LostError
 from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     HELLO,
+    HURRY_PAUSE_S,
+    HURRY_S,
     RECONNECT_FIRST_MS,
     RECONNECT_MOST_MS,
     Session,
@@ -47,8 +49,11 @@ _LARGE = 1 << 16
 # As plain numbers: the flags of pyzmq are slow to combine and to pass on.
 _NOW = int(zmq.DONTWAIT)
 _MORE = _NOW | int(zmq.SNDMORE)
-EVENTS = int(zmq.EVENT_DISCONNECTED) | int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
-"""What a monitor is asked for: losses, and connections that stand."""
+TAKEN, UP, DOWN = (
+    int(event)
+    for event in (zmq.EVENT_CONNECTED, zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED)
+)
+"""What a monitor tells: the agent's machine takes a connection, it stands, it is lost."""
 NO_KWARGS: dict[str, Any] = {}
 
 
@@ -74,9 +79,14 @@ def dealer(context: Any, url: str) -> Any:
     return socket
 
 
-def is_loss(event: Sequence[bytes]) -> bool:
-    """Whether an event of a socket's monitor tells that a connection broke, not that one stands."""
-    return int.from_bytes(event[0][:2], sys.byteorder) == zmq.EVENT_DISCONNECTED
+def monitored(socket: Any) -> Any:
+    """Gives the monitor of a socket."""
+    return socket.get_monitor_socket(TAKEN | UP | DOWN)
+
+
+def event_of(parts: Sequence[bytes]) -> int:
+    """Which event of a socket's monitor this is."""
+    return int.from_bytes(parts[0][:2], sys.byteorder)
 
 
 class Connection:
@@ -85,12 +95,19 @@ class Connection:
     def __init__(self, context: zmq.Context[Any], url: str) -> None:
         self.packer = _codec.Packer()
         self.used = 0.0
-        self.socket: zmq.Socket[bytes] = dealer(context, url)
-        self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
-        self._monitor = self.socket.get_monitor_socket(EVENTS)
-        self._down = False
+        self._context = context
+        self._url = url
         self._sent = 0
-        self.socket.connect(url)
+        self._lost = -math.inf
+        self._open()
+
+    def _open(self) -> None:
+        self.socket: zmq.Socket[bytes] = dealer(self._context, self._url)
+        self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
+        self._monitor = monitored(self.socket)
+        self._down = self._taken = False
+        self._begun = time.monotonic()
+        self.socket.connect(self._url)
 
     def came_back(self, now: float) -> bool:
         """Whether the connection broke since it was last used: the agent may be another by now."""
@@ -142,25 +159,39 @@ class Connection:
 
     def send(self, session: Session, target: Target, data: bytes, began: float, end: float) -> None:
         """Sends one request, as soon as there is a connection to send it on."""
-        socket = self.socket
-        # For a moment after a connection broke, what is sent is still taken, and lost.
-        while self._down:
-            left = end - time.monotonic()
-            if left <= 0 or not self._monitor.poll(_ms(left)):
-                raise session.not_sent(target, end - began)
-            self.broke()
         while True:
-            try:
-                if not session.epoch:
-                    # As a REQ socket does, for an original server takes nothing else.
-                    socket.send(b"", _MORE)
-                socket.send(data, _NOW, len(data) < _LARGE)
-                return
-            except zmq.Again:
-                left = end - time.monotonic()
-                if left <= 0 or not socket.poll(_ms(left), zmq.POLLOUT):
-                    raise session.not_sent(target, end - began) from None
-                self.broke()
+            # For a moment after a connection broke, what is sent is still taken, and lost.
+            if not self._down:
+                try:
+                    if not session.epoch:
+                        # As a REQ socket does, for an original server takes nothing else.
+                        self.socket.send(b"", _MORE)
+                    self.socket.send(data, _NOW, len(data) < _LARGE)
+                    return
+                except zmq.Again:
+                    pass
+            left = end - time.monotonic()
+            if left <= 0:
+                raise session.not_sent(target, end - began)
+            left = min(left, self._hurry())
+            if self._down:
+                self._monitor.poll(_ms(left))
+            else:
+                self.socket.poll(_ms(left), zmq.POLLOUT)
+            self.broke()
+
+    def _hurry(self) -> float:
+        """Begins to connect anew, soon after a loss; gives the time until it is due again."""
+        now = time.monotonic()
+        if self._taken or now - self._lost > HURRY_S:
+            return math.inf
+        due = self._begun + HURRY_PAUSE_S - now
+        if due > 0:
+            return due
+        # By another socket: what is sent over this one could still go to the connection that goes.
+        self.close()
+        self._open()
+        return HURRY_PAUSE_S
 
     def receive(self, session: Session, target: Target, began: float, end: float) -> Any:
         """Gives the next message, whatever it is."""
@@ -209,8 +240,14 @@ class Connection:
         broke = False
         with contextlib.suppress(zmq.Again):
             while True:
-                self._down = is_loss(self._monitor.recv_multipart(_NOW))
-                broke = broke or self._down
+                event = event_of(self._monitor.recv_multipart(_NOW))
+                self._taken = event != DOWN
+                if event == DOWN:
+                    if not self._down:
+                        self._lost = self._begun = time.monotonic()
+                    self._down = broke = True
+                elif event == UP:
+                    self._down = False
         return broke
 
     def abandon(self, session: Session) -> None:

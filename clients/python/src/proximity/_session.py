@@ -35,6 +35,10 @@ RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (7, 13), (750, 1000)
 """How soon libzmq tries again to connect: at first, and after many failures. Each connection has
 times of its own from these, or all clients of an agent that died would come at the same time."""
 
+HURRY_S, HURRY_PAUSE_S = 0.15, 0.025
+"""For so long after a loss a connection is begun anew at such intervals: a restarted agent is back
+after some tens of milliseconds, and libzmq's own pauses double from the first."""
+
 MAX_REPLY = 256 << 20
 """Bytes that a result may have, unless told otherwise."""
 

@@ -23,6 +23,8 @@ from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     DEFAULT_TIMEOUT,
     HELLO,
+    HURRY_PAUSE_S,
+    HURRY_S,
     Holding,
     Session,
     Target,
@@ -51,14 +53,24 @@ class _Channel:
         self.packer = _codec.Packer()
         self.waiting: dict[int, _Call] = {}
         self._session = session
-        asynchronous: Any = zmq.asyncio.Context.shadow(context.underlying)
-        self._socket = _link.dealer(asynchronous, session.url)
-        self._monitor = self._socket.get_monitor_socket(_link.EVENTS)
+        self._context: Any = zmq.asyncio.Context.shadow(context.underlying)
         # For a moment after a connection broke, what is sent is still taken, and lost.
         self._up = asyncio.Event()
         self._up.set()
-        self._socket.connect(session.url)
-        self._tasks = [self.loop.create_task(self._read()), self.loop.create_task(self._watch())]
+        self._open()
+        self._watching = self.loop.create_task(self._watch())
+
+    def _open(self) -> None:
+        self._socket = _link.dealer(self._context, self._session.url)
+        self._monitor = _link.monitored(self._socket)
+        self._socket.connect(self._session.url)
+        self._reading = self.loop.create_task(self._read())
+
+    def _close_socket(self) -> None:
+        self._reading.cancel()
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close()
 
     async def exchange(
         self,
@@ -80,12 +92,19 @@ class _Channel:
                 raise self._session.not_sent(target, end - began)
         call = self.waiting[number] = _Call(self._session, target, progress)
         try:
-            sending = asyncio.ensure_future(self._socket.send_multipart([b"", data]))
-            await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
+            while True:
+                socket = self._socket
+                sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
+                await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
+                # Another socket is in its place, and this one did not take it.
+                if not (sending.cancelled() and socket is not self._socket):
+                    break
             if not sending.done() or sending.cancelled():
                 sending.cancel()
                 raise self._session.not_sent(target, end - began)
             sending.result()
+            if socket is not self._socket:
+                raise LostError
             call.sent = True
             await asyncio.wait({call.reply}, timeout=max(0.0, end - time.monotonic()))
             if not call.reply.done():
@@ -138,9 +157,12 @@ class _Channel:
 
     async def _watch(self) -> None:
         while True:
-            if not _link.is_loss(await self._monitor.recv_multipart()):
+            event = _link.event_of(await self._monitor.recv_multipart())
+            if event == _link.UP:
                 self._up.set()
+            if event != _link.DOWN:
                 continue
+            was_up = self._up.is_set()
             self._up.clear()
             self._session.fresh_until = -math.inf
             # What was answered before the connection broke counts.
@@ -149,17 +171,25 @@ class _Channel:
             for call in self.waiting.values():
                 if call.sent and not call.reply.done():
                     call.reply.set_exception(LostError())
+            if was_up:
+                await self._hurry()
+
+    async def _hurry(self) -> None:
+        """Begins to connect anew again and again, until something comes of it."""
+        end = time.monotonic() + HURRY_S
+        while time.monotonic() < end:
+            if await self._monitor.poll(HURRY_PAUSE_S * 1000):
+                return
+            self._close_socket()
+            self._open()
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
-        for task in self._tasks:
-            task.cancel()
+        self._watching.cancel()
         for call in self.waiting.values():
             if not call.reply.done():
                 call.reply.set_exception(self._session.lost(call.target))
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close()
+        self._close_socket()
 
 
 class AsyncLink:
