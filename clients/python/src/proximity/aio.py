@@ -57,6 +57,7 @@ class _Channel:
         # For a moment after a connection broke, what is sent is still taken, and lost.
         self._up = asyncio.Event()
         self._up.set()
+        self._hurry_until = 0.0
         self._open()
         self._watching = self.loop.create_task(self._watch())
 
@@ -172,12 +173,12 @@ class _Channel:
                 if call.sent and not call.reply.done():
                     call.reply.set_exception(LostError())
             if was_up:
-                await self._hurry()
+                self._hurry_until = time.monotonic() + HURRY_S
+            await self._hurry()
 
     async def _hurry(self) -> None:
         """Begins to connect anew again and again, until something comes of it."""
-        end = time.monotonic() + HURRY_S
-        while time.monotonic() < end:
+        while time.monotonic() < self._hurry_until:
             if await self._monitor.poll(HURRY_PAUSE_S * 1000):
                 return
             self._close_socket()
