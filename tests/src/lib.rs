@@ -26,6 +26,26 @@ use std::time::Duration;
 /// Longer than anything that is waited for can take on a busy two-core machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Lets this process, and what it starts, have `wanted` open files, up to the limit that only root can
+/// raise.
+///
+/// # Errors
+///
+/// A text that says so where that limit is too low.
+pub fn raise_descriptors(wanted: u64) -> Result<(), String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised =
+        Rlimit { current: Some(wanted), maximum: limit.maximum.map(|most| most.max(wanted)) };
+    setrlimit(Resource::Nofile, raised).map_err(|error| {
+        let most = limit.maximum.map_or_else(|| "no limit".to_owned(), |most| most.to_string());
+        format!("{wanted} open files are needed, the hard limit is {most} (ulimit -Hn): {error}")
+    })
+}
+
 /// The examples in the documents compile and run.
 #[cfg(doctest)]
 mod documents {

@@ -7,12 +7,13 @@ use proximity_tests::{
     rig::{
         Tolerance,
         parts::{self, End, Run},
+        storm,
     },
 };
 use std::time::Duration;
 
 fn run(count: u64) -> Run {
-    Run { count, seed: u64::from(std::process::id()), tolerance: Tolerance::BUSY }
+    Run { count, seed: u64::from(std::process::id()), tolerance: Tolerance::BUSY, worlds: 1 }
 }
 
 #[test]
@@ -20,6 +21,20 @@ fn nothing_runs_twice_or_is_lost_when_the_agent_is_killed() {
     let run = run(100);
     println!("{run:?}");
     parts::restarts(&run, End::Kill).assert();
+}
+
+#[test]
+fn the_way_back_is_short_after_an_agent_was_away_for_a_moment() {
+    let run = run(20);
+    println!("{run:?}");
+    parts::restarts(&run, End::Brief).assert();
+}
+
+#[test]
+fn many_clients_come_back_and_storm_nobody() {
+    let run = run(40);
+    println!("{run:?}");
+    storm::storm(&run, 1, Duration::from_secs(1)).assert();
 }
 
 #[test]

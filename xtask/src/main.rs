@@ -61,12 +61,13 @@ the figures are printed as JSON. With --only, some parts alone are measured: lat
 registers, bulk, boards, serial, python, footprint.";
 
 const SOAK: &str = "\
-usage: cargo xtask soak [--only NAME[,NAME]] [--hours H] [--fresh]
+usage: cargo xtask soak [--only NAME[,NAME]] [--hours H] [--fresh] [--commit]
 
 Builds the release binaries and runs the long measurements, one after the other. The figures of
 each are kept in target/soak/NAME.json; a part that held at this revision is not run again unless
 --fresh is given, so that an interrupted soak goes on where it was. With --hours all parts are run
-again, with other seeds, until the time is over. Ends with a table; exits 1 if a promise was broken.";
+again, with other seeds, until the time is over. With --commit the figures of what held are put
+into docs/soak too. Ends with a table; exits 1 if a promise was broken.";
 
 const FUZZ: &str = "\
 usage: cargo xtask fuzz [TARGET...] [--runs N] [--seed N] [--plain]

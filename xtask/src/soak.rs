@@ -36,12 +36,13 @@ const fn crowd(name: &'static str, about: &'static str, args: &'static [&'static
 /// All parts, in the order in which they run.
 const PARTS: &[Part] = &[
     rig("kill", "10,000 times kill -9 and restart under 8 clients", &["kill", "10000"]),
-    rig("outage", "outages up to 3 s: when the first call succeeds", &["outage", "300"]),
+    rig("brief", "agents away for up to 0.1 s: when the first call succeeds", &["brief", "1000"]),
+    rig("outage", "agents away for up to 3 s: when the first call succeeds", &["outage", "200"]),
     rig("stop", "500 times SIGSTOP at random points", &["stop", "500"]),
     rig("increments", "20,000 increments, 30 % of replies dropped", &["increments", "20000"]),
     rig("terminate", "200 times SIGTERM under load", &["terminate", "200"]),
+    rig("storm", "1,000 clients of an agent that goes away for 5 s, 3 times", &["storm", "1000"]),
     crowd("slow-readers", "64 peers that never read 16 MiB", &["slow-readers", "64"]),
-    // More than 1,024 need `ulimit -n` raised.
     crowd("idle", "10,000 idle connections", &["idle", "10000"]),
     crowd("churn", "100,000 connections that come and go", &["churn", "100000"]),
     crowd("descriptors", "200 silent peers, 64 descriptors", &["descriptors", "200"]),
@@ -56,6 +57,8 @@ const PARTS: &[Part] = &[
 struct Options {
     only: Vec<String>,
     fresh: bool,
+    /// Whether the figures go to docs/soak too.
+    commit: bool,
     hours: Option<f64>,
 }
 
@@ -79,6 +82,7 @@ fn options(args: &[&str]) -> Result<Options, String> {
         let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
         match arg {
             "--fresh" => options.fresh = true,
+            "--commit" => options.commit = true,
             "--only" => options.only.extend(value()?.split(',').map(str::to_owned)),
             "--hours" => {
                 let hours = value()?;
@@ -129,6 +133,9 @@ fn soak(options: &Options) -> Result<bool, String> {
                 }
                 None => measure(part, &revision, &python, &file)?,
             };
+            if options.commit && row.held {
+                publish(&file, part.name)?;
+            }
             rows.push((part.name, row));
         }
         // More hours are more rounds of the same, with other seeds.
@@ -159,6 +166,8 @@ fn measure(part: &Part, revision: &str, python: &Path, file: &Path) -> Result<Ro
     let begun = Instant::now();
     let mut command = Command::new(build::binary(part.program));
     command.args(part.args).current_dir(process::root()).env("PROXIMITY_PYTHON", python);
+    // Each start of an agent would be told otherwise.
+    command.env("RUST_LOG", "warn");
     build::tell_binaries(&mut command).stdout(std::process::Stdio::piped());
     let child = command.spawn();
     let mut child = Guarded(
@@ -206,14 +215,26 @@ fn finished(file: &Path, revision: &str) -> Option<Row> {
     Some(Row { held: true, seconds: value("seconds")?.parse().ok()?, figures: value("figures")? })
 }
 
+/// Puts a part's figures where they are committed.
+fn publish(file: &Path, name: &str) -> Result<(), String> {
+    let to = process::root().join("docs/soak").join(format!("{name}.json"));
+    fs::copy(file, &to).map_err(|error| format!("cannot write {}: {error}", to.display()))?;
+    Ok(())
+}
+
+/// What is not measured: a commit that changes nothing else leaves figures as they are.
+const DOCUMENTS: [&str; 3] = [".", ":!docs", ":!*.md"];
+
 /// The commit that is measured; with a plus sign if files differ from it.
 fn revision() -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git").args(args).current_dir(process::root()).output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let commit = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let changed = git(&["status", "--porcelain"]).is_none_or(|text| !text.is_empty());
+    let on = |args: &[&'static str]| git(&[args, &["--"], &DOCUMENTS].concat());
+    let commit = on(&["log", "-1", "--format=%h", "--abbrev=12"]);
+    let commit = commit.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+    let changed = on(&["status", "--porcelain"]).is_none_or(|text| !text.is_empty());
     if changed { commit + "+" } else { commit }
 }
 
@@ -244,8 +265,10 @@ mod tests {
 
     #[test]
     fn options_are_read_and_unknown_parts_named() {
-        let given = options(&["--only", "kill,stop", "--fresh", "--hours", "0.5"]).unwrap();
-        assert_eq!((given.only.len(), given.fresh, given.hours), (2, true, Some(0.5)));
+        let given = ["--only", "kill,stop", "--fresh", "--commit", "--hours", "0.5"];
+        let given = options(&given).unwrap();
+        assert_eq!((given.only.len(), given.fresh, given.commit), (2, true, true));
+        assert_eq!(given.hours, Some(0.5));
         let wrong = options(&["--only", "kil"]).err().unwrap();
         assert!(wrong.starts_with("there is no part 'kil'; there are kill, "), "{wrong}");
         assert!(options(&["--hours", "-1"]).is_err());

@@ -31,6 +31,13 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     };
+    // The agent has one for each connection, and so have we.
+    if matches!(name.as_str(), "idle" | "slow-readers" | "descriptors")
+        && let Err(text) = proximity_tests::raise_descriptors(count as u64 + 200)
+    {
+        eprintln!("crowd: {text}");
+        return ExitCode::FAILURE;
+    }
     let outcome = part(count);
     let broken = outcome.broken(true);
     for promise in &broken {

@@ -5,6 +5,7 @@
 use proximity_tests::rig::{
     Tolerance,
     parts::{self, End, Run},
+    storm,
 };
 use std::{
     process::ExitCode,
@@ -17,11 +18,13 @@ fn main() -> ExitCode {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number(2).or_else(|| clock().ok().map(|time| time.as_secs())).unwrap_or(1);
     let (Some(part), Some(count)) = (args.first(), number(1)) else {
-        eprintln!("usage: soak kill|brief|outage|terminate|stop|increments COUNT [SEED]");
+        eprintln!("usage: soak kill|brief|outage|terminate|stop|increments|storm COUNT [SEED]");
         return ExitCode::from(2);
     };
     println!("seed {seed}");
-    let run = Run { count, seed, tolerance: Tolerance::PROMISED };
+    // An agent that is stopped or away needs no processor.
+    let worlds = if matches!(part.as_str(), "outage" | "stop") { 4 } else { 1 };
+    let run = Run { count, seed, tolerance: Tolerance::PROMISED, worlds };
     let mut verdict = match part.as_str() {
         "kill" => parts::restarts(&run, End::Kill),
         "brief" => parts::restarts(&run, End::Brief),
@@ -29,6 +32,13 @@ fn main() -> ExitCode {
         "terminate" => parts::restarts(&run, End::Terminate),
         "stop" => parts::stops(&run, Duration::from_millis(100), Duration::from_secs(5)),
         "increments" => parts::increments(&run),
+        "storm" => match proximity_tests::raise_descriptors(count * 14 + 200) {
+            Ok(()) => storm::storm(&run, 3, Duration::from_secs(5)),
+            Err(text) => {
+                eprintln!("soak: {text}");
+                return ExitCode::FAILURE;
+            }
+        },
         other => {
             eprintln!("soak: no part '{other}'");
             return ExitCode::from(2);

@@ -27,6 +27,17 @@ impl Figures {
         }
     }
 
+    /// Adds those of another world: the sum of each count, and the larger of each time.
+    pub fn merge(&mut self, other: Self) {
+        for (name, value) in other.0 {
+            match self.0.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, own)) if name.ends_with("_ms") => *own = own.max(value),
+                Some((_, own)) => *own += value,
+                None => self.0.push((name, value)),
+            }
+        }
+    }
+
     /// The figure called `name`; 0 if there is none.
     pub fn get(&self, name: &str) -> f64 {
         self.0.iter().find(|(known, _)| known == name).map_or(0.0, |(_, value)| *value)

@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Clients at once.
+/// Clients of an agent at once.
 const CLIENTS: usize = 8;
 
 /// After an outage of less than 0.1 s, and of up to 3 s, each client's next success.
@@ -49,6 +49,8 @@ pub struct Run {
     pub seed: u64,
     /// How late is late.
     pub tolerance: Tolerance,
+    /// Agents at once, each with a board and clients of its own, that share the count.
+    pub worlds: u64,
 }
 
 /// Tells on standard output how far it is, about 20 times.
@@ -64,12 +66,72 @@ fn signal(world: &World, signal: Signal) {
     kill_process(id.expect("a process has a number"), signal).expect("the agent can be signalled");
 }
 
+/// Plays `part` in each of the worlds, and gives what came of it.
+fn in_worlds<T: Send>(run: &Run, part: impl Fn(&Run) -> T + Sync) -> Vec<T> {
+    let worlds = run.worlds.min(run.count).max(1);
+    thread::scope(|scope| {
+        let started: Vec<_> = (0..worlds)
+            .map(|world| {
+                let more = u64::from(world < run.count % worlds);
+                let own = Run {
+                    count: run.count / worlds + more,
+                    seed: run.seed.wrapping_add(world),
+                    ..*run
+                };
+                let part = &part;
+                scope.spawn(move || part(&own))
+            })
+            .collect();
+        started.into_iter().map(|world| world.join().expect("a world's end")).collect()
+    })
+}
+
 /// Ends and starts an agent, again and again, under clients that keep calling.
 ///
 /// # Panics
 ///
 /// If an agent does not come up, or its clients find no way back to it.
 pub fn restarts(run: &Run, end: End) -> Verdict {
+    let mut verdict = Verdict::default();
+    let (mut firsts, mut exits, mut failed_exits) = (Vec::new(), Vec::new(), 0);
+    for cycles in in_worlds(run, |run| cycles(run, end)) {
+        verdict.merge(cycles.verdict);
+        firsts.extend(cycles.firsts);
+        exits.extend(cycles.exits);
+        failed_exits += cycles.failed_exits;
+    }
+    let figures = &mut verdict.figures;
+    figures.count("restarts", run.count);
+    figures.times("first_success", &mut firsts);
+    let promised = if end == End::Outage { LATER } else { SOON };
+    let limit = promised + run.tolerance.answer.saturating_sub(Tolerance::PROMISED.answer);
+    let first = percentile(&firsts, if end == End::Outage { 100 } else { 99 });
+    if first > limit {
+        verdict.broken.push(format!("slow_return: {first:?} after the agent was ready"));
+    }
+    if end == End::Terminate {
+        figures.times("exit", &mut exits);
+        figures.count("failed_exits", failed_exits);
+        let longest = percentile(&exits, 100);
+        if failed_exits > 0 || longest > EXIT + run.tolerance.answer {
+            verdict
+                .broken
+                .push(format!("exit: {failed_exits} failed, the longest took {longest:?}"));
+        }
+    }
+    verdict
+}
+
+/// What came of one world's restarts.
+struct Cycles {
+    verdict: Verdict,
+    /// From the agent's being ready to each client's next success.
+    firsts: Vec<Duration>,
+    exits: Vec<Duration>,
+    failed_exits: u64,
+}
+
+fn cycles(run: &Run, end: End) -> Cycles {
     let mut world = World::start();
     let mut rng = Rng::new(run.seed);
     let callers = Callers::start(&world.agent.endpoint, CLIENTS, run.seed, Habits::MIXED);
@@ -102,7 +164,7 @@ pub fn restarts(run: &Run, end: End) -> Verdict {
         progress(run, number);
     }
     let calls = callers.stop();
-    let mut verdict = judge(&calls, &world.executions(), &[], run.tolerance);
+    let verdict = judge(&calls, &world.executions(), &[], run.tolerance);
     let mut firsts = Vec::new();
     for client in 0..CLIENTS {
         let mut ends = calls
@@ -116,26 +178,7 @@ pub fn restarts(run: &Run, end: End) -> Verdict {
             firsts.extend(ends.peek().map(|at| *at - ready));
         }
     }
-    let figures = &mut verdict.figures;
-    figures.count("restarts", run.count);
-    figures.times("first_success", &mut firsts);
-    let promised = if end == End::Outage { LATER } else { SOON };
-    let limit = promised + run.tolerance.answer.saturating_sub(Tolerance::PROMISED.answer);
-    let first = percentile(&firsts, if end == End::Outage { 100 } else { 99 });
-    if first > limit {
-        verdict.broken.push(format!("slow_return: {first:?} after the agent was ready"));
-    }
-    if end == End::Terminate {
-        figures.times("exit", &mut exits);
-        figures.count("failed_exits", failed_exits);
-        let longest = percentile(&exits, 100);
-        if failed_exits > 0 || longest > EXIT + run.tolerance.answer {
-            verdict
-                .broken
-                .push(format!("exit: {failed_exits} failed, the longest took {longest:?}"));
-        }
-    }
-    verdict
+    Cycles { verdict, firsts, exits, failed_exits }
 }
 
 /// Stops agents for `shortest` to `longest` at random points, and lets them go on.
@@ -144,6 +187,15 @@ pub fn restarts(run: &Run, end: End) -> Verdict {
 ///
 /// If an agent's clients find no way back to it.
 pub fn stops(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
+    let mut verdict = Verdict::default();
+    for world in in_worlds(run, |run| stops_of_one(run, shortest, longest)) {
+        verdict.merge(world);
+    }
+    verdict.figures.count("stops", run.count);
+    verdict
+}
+
+fn stops_of_one(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
     let world = World::start();
     let mut rng = Rng::new(run.seed);
     let callers = Callers::start(&world.agent.endpoint, CLIENTS, run.seed, Habits::MIXED);
@@ -163,9 +215,7 @@ pub fn stops(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
         progress(run, number);
     }
     let calls = callers.stop();
-    let mut verdict = judge(&calls, &world.executions(), &stops, run.tolerance);
-    verdict.figures.count("stops", run.count);
-    verdict
+    judge(&calls, &world.executions(), &stops, run.tolerance)
 }
 
 /// Writes through a link that loses 30 % of all replies.

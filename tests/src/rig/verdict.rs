@@ -26,6 +26,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Adds what was found in another world.
+    pub fn merge(&mut self, other: Self) {
+        self.figures.merge(other.figures);
+        self.broken.extend(other.broken);
+    }
+
     /// Fails if a promise was broken.
     ///
     /// # Panics
