@@ -73,6 +73,9 @@ class PyProximityClient(Proxy):
             # As on any Python object: programs hang further clients on one.
             self.__dict__[name] = value
 
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+
 
 class _Link(Link):
     """Raises the original's exception for an object's error."""

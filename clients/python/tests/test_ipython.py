@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
-from conftest import LOOPBACK, free_url
+from conftest import LOOPBACK, free_url, until
 from objects import Bench, Foo, Fpga
 from proximity import Server
 
@@ -173,6 +175,27 @@ def test_setting_an_attribute(prompt: Prompt) -> None:
     assert "'bench' has no 'gian'; did you mean 'gain'?" in prompt.run("bench.gian = 1")
 
 
+def test_a_method_can_be_neither_set_nor_deleted(prompt: Prompt) -> None:
+    told = "AttributeError: 'sub_two' of 'foo' is no attribute that can be set"
+    assert told in prompt.run("foo.sub_two = 3")
+    assert "AttributeError: nothing of 'foo' can be deleted" in prompt.run("del foo.sub_two")
+    assert re.search(r"Out\[\d+\]: 2\s", prompt.run("foo.sub_two(5, 3)"))
+
+
+def test_a_broadcast_shows_values_and_errors_side_by_side(prompt: Prompt, server: Server) -> None:
+    shown = prompt.run("broadcast([foo, away]).sub_two(2, 1)")
+    assert f"<{server.url} foo: 1>," in shown
+    assert re.search(r"<tcp://127.0.0.1:\d+ x: NotSent: x.sub_two was not sent: no agent", shown)
+
+
+def test_bytes_show_as_an_array_of_words(prompt: Prompt) -> None:
+    pytest.importorskip("numpy")
+    shown = prompt.run("srbs.read('sys_scratchpad', 8, dtype='>u4')")
+    assert re.search(r"Out\[\d+\]: array\(\[3, 3\], dtype='>u4'\)", shown)
+    shown = prompt.run("foo.sub_two(1, 1, dtype='>u4')")
+    assert "TypeError: dtype= is for methods that return bytes, not int" in shown
+
+
 # Tab.
 
 
@@ -210,6 +233,25 @@ def test_tab_on_a_proxy_that_was_never_used(prompt: Prompt) -> None:
     prompt.complete("fresh.snapshot", "snapshot_get")
 
 
+def test_tab_shows_what_a_restarted_agent_has(prompt: Prompt) -> None:
+    first = Server(LOOPBACK)
+    first.expose("thing", Foo())
+    with first:
+        prompt.run(f"thing = Proxy({first.url!r}, 'thing')")
+        prompt.list_completions("thing.", "div_two", "sub_two")
+    second = until(lambda: bound(first.url), "the address is free again")
+    second.expose("thing", Bench())
+    with second:
+        prompt.run("thing.add(1)")
+        prompt.list_completions("thing.", "count", "own_type_error")
+
+
+def bound(url: str) -> Server | None:
+    with contextlib.suppress(zmq.ZMQError):
+        return Server(url)
+    return None
+
+
 def test_tab_and_repr_do_not_wait_for_an_agent_that_is_away(prompt: Prompt) -> None:
     began = time.monotonic()
     prompt.type("away.\t")
@@ -243,6 +285,19 @@ def test_a_question_mark_on_the_object(prompt: Prompt) -> None:
     shown = prompt.run("srbs?")
     assert "<Proxy 'srbs' at" in shown
     assert "An object of an agent, as if it were local." in shown
+
+
+def test_two_question_marks_show_the_documentation_too(prompt: Prompt) -> None:
+    shown = prompt.run("foo.sub_two??")
+    assert "Signature: foo.sub_two(x, y)" in shown
+    assert "Subtracts y from x." in shown
+
+
+def test_a_question_mark_on_the_agent(prompt: Prompt, server: Server) -> None:
+    shown = prompt.run("agent?")
+    assert f"<Agent at {server.url}" in shown
+    assert re.search(r"Length: +4\s", shown)
+    assert "An agent and its objects" in shown
 
 
 def test_help_works_too(prompt: Prompt) -> None:
@@ -285,6 +340,31 @@ def test_an_agent_that_is_away_is_said_with_advice(prompt: Prompt) -> None:
     assert "hint: is the agent running, and does it listen on this address?" in shown
 
 
+def test_an_unknown_object_is_said_with_the_one_that_was_meant(prompt: Prompt) -> None:
+    shown = prompt.run("Proxy(URL, 'srbx').listdev()")
+    assert "KeyError: no object 'srbx'; this agent has: srbs, foo, bench, animals.angry" in shown
+    assert "hint: did you mean 'srbs'?" in shown
+    assert "has no object 'fooo'; did you mean 'foo'?" in prompt.run("agent.fooo")
+
+
+@pytest.mark.parametrize("line", ["foo.div_two(2, 0)", "away.f()", "bench.sleep(9, timeout=0.05)"])
+def test_of_our_own_frames_only_the_last_is_shown(prompt: Prompt, line: str) -> None:
+    shown = prompt.run(line)
+    assert shown.count("File ") - shown.count('  File "') == 1, shown
+    assert "skipping hidden" in shown
+
+
+def test_the_shortest_mode_shows_the_fact_and_the_hint(prompt: Prompt) -> None:
+    prompt.run("%xmode Minimal")
+    try:
+        shown = prompt.run("away.f()")
+    finally:
+        prompt.run("%xmode Context")
+    fact = r"NotSent: hello\(\) was not sent: no agent at tcp://127.0.0.1:\d+ for 0.3 s\n"
+    assert re.search(fact + r"hint: is the agent running", shown)
+    assert "File" not in shown
+
+
 # Ctrl-C.
 
 
@@ -305,6 +385,18 @@ def test_ctrl_c_while_the_agent_is_away(prompt: Prompt) -> None:
     prompt.type(CTRL_C)
     prompt.number += 1
     assert "KeyboardInterrupt" in prompt.read_until(f"In [{prompt.number}]:")
+
+
+@pytest.mark.parametrize("line", ["await AsyncProxy(URL, 'bench').sleep(15)", "slow.result()"])
+def test_ctrl_c_while_another_waits_for_us(prompt: Prompt, line: str) -> None:
+    """In the event loop, and in a future: the call is another's, the prompt is ours again."""
+    prompt.run("slow = bench.call_async('sleep', 15)")
+    prompt.type(f"print('call' + 'ing'); {line}\r")
+    prompt.read_until("calling")
+    prompt.type(CTRL_C)
+    prompt.number += 1
+    assert "KeyboardInterrupt" in prompt.read_until(f"In [{prompt.number}]:")
+    assert re.search(r"Out\[\d+\]: 2\s", prompt.run("foo.sub_two(5, 3)"))
 
 
 # Notebooks.

@@ -310,6 +310,7 @@ class Link:
         progress: Progress | None = None,
     ) -> Any:
         """Makes one call; gives its value or raises what came of it, within `timeout` seconds."""
+        __tracebackhide__ = True
         began = now = time.monotonic()
         end = began + timeout
         session = self.session
@@ -337,7 +338,8 @@ class Link:
         except BaseException as error:
             self.give_up(connection, error)
             if isinstance(error, CallError):
-                raise attempt.failed(error, timeout) from None
+                # Where in here it came up tells a caller nothing.
+                raise attempt.failed(error, timeout).with_traceback(None) from None
             raise
         self.give_back(connection)
         if failure is not None:
@@ -398,18 +400,22 @@ class Link:
 
     def greet(self, timeout: float) -> Session:
         """Says hello now; gives the session."""
+        __tracebackhide__ = True
         began = time.monotonic()
         connection = self.take()
         try:
             self.hello(connection, HELLO, began, began + timeout)
         except BaseException as error:
             self.give_up(connection, error)
+            if isinstance(error, CallError):
+                raise error.with_traceback(None) from None
             raise
         self.give_back(connection)
         return self.session
 
     def describe(self, name: str, timeout: float) -> Interface:
         """Gives the interface of an object."""
+        __tracebackhide__ = True
         return Interface(self.call(Target("describe", name), (), NO_KWARGS, timeout))
 
     def close(self) -> None:

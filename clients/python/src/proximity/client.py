@@ -65,9 +65,11 @@ class Proxy:
         )
         link.proxies.add(self)
 
-    # What the object itself has.
+    # What the object itself has. Frames that say __tracebackhide__ are between a person and his
+    # mistake: IPython and pytest leave them out.
 
     def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
         # IPython, copy and pickle look for many of these, and no object publishes one.
         if name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
@@ -87,11 +89,17 @@ class Proxy:
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_"):
             raise AttributeError(f"a proxy keeps no attributes of its own: '{name}'")
-        attribute = self._load(self._timeout).attributes.get(name)
-        if attribute is None:
-            raise AttributeError(self._no_such(name))
+        __tracebackhide__ = True
+        interface = self._load(self._timeout)
+        if name not in interface.attributes:
+            if name in self._remote:
+                raise AttributeError(f"'{name}' of '{self._name}' is no attribute that can be set")
+            raise _no_attribute(name, self._no_such(name))
         target = Target("set", self._name, name, self._holding)
         self._link.call(target, (value,), NO_KWARGS, self._timeout)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"nothing of '{self._name}' can be deleted: '{name}'")
 
     def __dir__(self) -> list[str]:
         with contextlib.suppress(CallError, RemoteError):
@@ -101,6 +109,7 @@ class Proxy:
 
     def _load(self, timeout: float) -> Interface:
         """Gives the interface, after fetching it where it is not known."""
+        __tracebackhide__ = True
         interface = self._interface
         if interface is not None:
             return interface
@@ -112,6 +121,7 @@ class Proxy:
 
     def _build(self, timeout: float) -> None:
         """Fetches the interface and makes functions of it."""
+        __tracebackhide__ = True
         began = time.monotonic()
         link, name = self._link, self._name
         if not link.session.objects:
@@ -140,6 +150,7 @@ class Proxy:
         options = frozenset(("timeout", "dtype", "progress")) - method.parameters
 
         def remote(*args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
             if not kwargs:
                 return link.call(target, args, kwargs, usual)
             given = {name: kwargs.pop(name) for name in options if name in kwargs}
