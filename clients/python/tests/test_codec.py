@@ -131,6 +131,10 @@ def test_numpy_is_taken_where_bytes_are() -> None:
         True,
     ]
     assert _codec.unpack(pack(numpy.array(7))) == 7
+    # The bytes of these say nothing elsewhere.
+    for odd in (numpy.array([1, "a"], dtype=object), numpy.longdouble(1.5)):
+        with pytest.raises(TypeError, match=r"^numpy\.\w+ has no form on the wire"):
+            pack(odd)
 
 
 def test_times_at_every_depth_and_what_only_looks_like_one() -> None:

@@ -70,6 +70,20 @@ def test_a_batch_that_is_left_by_an_error_sends_nothing(proxy: Proxy, bench: Ben
     assert bench.calls == 0
 
 
+def test_a_batch_is_not_waited_for_before_it_is_sent(proxy: Proxy) -> None:
+    with pytest.raises(RuntimeError, match=r"write: with bench.batch\(\) as batch: batch.add\("):
+        proxy.batch().add(1)
+    with proxy.batch() as batch:
+        call = batch.add(1)
+        for wait in (call.result, call.exception):
+            with pytest.raises(RuntimeError, match="made when its with block ends"):
+                wait()
+    assert call.result() == 3
+    with batch:
+        again = batch.add(2)
+    assert [future.result() for future in batch] == [again.result()] == [4]
+
+
 def test_a_batch_ends_within_its_time(proxy: Proxy, bench: Bench) -> None:
     proxy.add(1)
     began = time.monotonic()
@@ -188,6 +202,13 @@ def test_a_broadcast_gives_values_and_errors_side_by_side(fleet: list[Server]) -
     assert "add" in dir(everything)
     for board in boards:
         board.close()
+
+
+def test_a_broadcast_to_what_is_no_proxy_is_said(proxy: Proxy) -> None:
+    with pytest.raises(TypeError, match="takes a list of proxies"):
+        broadcast(proxy)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="takes proxies, not str"):
+        broadcast(["tcp://colossus:5555"])  # type: ignore[list-item]
 
 
 def test_a_broadcast_asks_all_at_the_same_time(fleet: list[Server]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
+import os
 import pickle
 import threading
 import time
@@ -16,6 +18,7 @@ from conftest import LOOPBACK, Process, free_url, until
 from objects import Bench, Foo
 from proximity import (
     Agent,
+    AsyncProxy,
     CallError,
     NotExecuted,
     NotSent,
@@ -209,10 +212,48 @@ def test_an_address_may_be_only_a_host(given: str, whole: str) -> None:
     assert Agent(given)._link.url == whole
 
 
-@pytest.mark.parametrize("given", ["tcp://host", "http://host:80", "tcp://host:port", ""])
+@pytest.mark.parametrize(
+    "given",
+    ["tcp://host", "http://host:80", "tcp://host:port", "", "tcp://host:65536", "tcp://::1:5555"],
+)
 def test_what_is_no_address_is_said_at_once(given: str) -> None:
     with pytest.raises(ValueError, match="is no address; it must be like tcp://host:5555"):
         Proxy(given, "bench")
+
+
+@pytest.mark.parametrize("kind", [Proxy, AsyncProxy])
+def test_what_cannot_be_meant_is_said_in_words(kind: Any, proxy: Proxy) -> None:
+    with pytest.raises(TypeError, match=r"an agent's address is text, like .*, not int"):
+        kind(5555, "bench")
+    with pytest.raises(TypeError, match="timeout is '5'; it must be a number of seconds"):
+        kind("colossus", "bench", timeout="5")
+    with pytest.raises(TypeError, match="an object's name is text, not int"):
+        kind("colossus", 5)
+    with pytest.raises(TypeError, match="timeout is '5'; it must be a number of seconds"):
+        proxy.add(1, timeout="5")
+    with pytest.raises(AttributeError, match="'add' of 'bench' is no attribute that can be set"):
+        proxy.add = 5
+    with pytest.raises(AttributeError, match="nothing of 'bench' can be deleted: 'add'"):
+        del proxy.add
+    assert proxy.add(1) == 3
+
+
+def test_an_address_that_libzmq_refuses_is_said_and_leaves_nothing_open() -> None:
+    url = "ipc:///" + 200 * "x"
+
+    async def use() -> None:
+        await AsyncProxy(url, "foo").f()
+
+    def refused() -> int:
+        for attempt in (lambda: Proxy(url, "foo").f(), lambda: asyncio.run(use())):
+            with pytest.raises(ValueError, match=r"cannot connect to 'ipc:///x*': File name too"):
+                attempt()
+        return len(os.listdir("/proc/self/fd"))
+
+    before = refused()
+    for _ in range(20):
+        refused()
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before + 2, "sockets are closed")
 
 
 def test_ipc_works_as_tcp_does(tmp_path: Any) -> None:

@@ -127,18 +127,27 @@ def plain(value):
     if isinstance(value, (dict, Mapping)):
         return dict(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value.item()  # a numpy number
+        number = value.item()  # of numpy, as long as Python has such a one
+        if type(number) is not type(value):
+            return number
+        raise no_form(value)
     for reading in (buffered, operator.index):
         try:
             return reading(value)
         except (TypeError, ValueError):
             continue
+    raise no_form(value)
+
+
+def no_form(value):
     name = f"{type(value).__module__}.{type(value).__qualname__}"
-    raise TypeError(f"a value of class {name} has no form on the wire")
+    return TypeError(f"a value of class {name} has no form on the wire")
 
 
 def buffered(value):
     """Gives the bytes of a bytearray, a numpy array, an array.array, ..."""
+    if getattr(getattr(value, "dtype", None), "hasobject", False):
+        raise TypeError("the bytes of an array of objects are where they are in memory")
     return memoryview(value).tobytes()
 
 

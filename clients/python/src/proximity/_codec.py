@@ -162,13 +162,20 @@ def plain(value: Any) -> Any:
     if isinstance(value, (dict, Mapping)):
         return dict(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return value.item()  # a numpy number
+        number = value.item()  # of numpy, as long as Python has such a one
+        if type(number) is not type(value):
+            return number
+        raise _no_form(value)
     for reading in (_buffer, operator.index):
         try:
             return reading(value)
         except (TypeError, ValueError):
             continue
-    raise TypeError(
+    raise _no_form(value)
+
+
+def _no_form(value: Any) -> TypeError:
+    return TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} has no form on the wire; "
         "add_custom_encoding() can give it one"
     )
@@ -176,6 +183,8 @@ def plain(value: Any) -> Any:
 
 def _buffer(value: Any) -> bytes:
     """Gives the bytes of a bytearray, a numpy array, an array.array, ..."""
+    if getattr(getattr(value, "dtype", None), "hasobject", False):
+        raise TypeError("the bytes of an array of objects are where they are in memory")
     return memoryview(value).tobytes()
 
 

@@ -59,10 +59,19 @@ NO_KWARGS: dict[str, Any] = {}
 
 def address(url: str) -> str:
     """Gives the whole of an address of which only the host may have been told."""
+    if not isinstance(url, str):
+        raise TypeError(
+            f"an agent's address is text, like tcp://host:5555, not {type(url).__name__}"
+        )
     if "://" not in url:
         url = f"tcp://{url}" if re.search(r":\d+$", url) else f"tcp://{url}:5555"
-    if not re.match(r"tcp://.+:\d+$|(ipc|inproc)://.+$", url):
-        raise ValueError(f"'{url}' is no address; it must be like tcp://host:5555 or ipc:///path")
+    # Before the host, libzmq takes whence to connect. An IPv6 address has brackets.
+    port = re.match(r"tcp://(?:\S+;)?(?:\[\S+\]|[^\s:;]+):(\d{1,5})$", url)
+    if not (int(port[1]) < 1 << 16 if port else re.match(r"(ipc|inproc)://.+$", url)):
+        raise ValueError(
+            f"'{url}' is no address; it must be like tcp://host:5555, tcp://[fd00::1]:5555"
+            " or ipc:///path"
+        )
     return url
 
 
@@ -79,9 +88,29 @@ def dealer(context: Any, url: str) -> Any:
     return socket
 
 
-def monitored(socket: Any) -> Any:
-    """Gives the monitor of a socket."""
-    return socket.get_monitor_socket(TAKEN | UP | DOWN)
+def opened(context: Any, url: str) -> tuple[Any, Any]:
+    """Makes a socket that connects, which waits for nothing, and its monitor.
+
+    Raises ValueError for an address that libzmq cannot even try.
+    """
+    socket = dealer(context, url)
+    monitor = socket.get_monitor_socket(TAKEN | UP | DOWN)
+    try:
+        socket.connect(url)
+    except zmq.ZMQError as error:
+        shut(socket, monitor)
+        if error.errno == zmq.ETERM:
+            raise
+        raise ValueError(f"cannot connect to '{url}': {error.strerror}") from None
+    return socket, monitor
+
+
+def shut(socket: Any, monitor: Any) -> None:
+    """Closes a socket and its monitor."""
+    if not socket.closed:  # as with its context
+        socket.disable_monitor()
+    monitor.close(0)
+    socket.close()
 
 
 def event_of(parts: Sequence[bytes]) -> int:
@@ -102,12 +131,10 @@ class Connection:
         self._open()
 
     def _open(self) -> None:
-        self.socket: zmq.Socket[bytes] = dealer(self._context, self._url)
+        self.socket, self._monitor = opened(self._context, self._url)
         self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
-        self._monitor = monitored(self.socket)
         self._down = self._taken = False
         self._begun = time.monotonic()
-        self.socket.connect(self._url)
 
     def came_back(self, now: float) -> bool:
         """Whether the connection broke since it was last used: the agent may be another by now."""
@@ -260,10 +287,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
-        if not self.socket.closed:  # as with its context
-            self.socket.disable_monitor()
-        self._monitor.close(0)
-        self.socket.close()
+        shut(self.socket, self._monitor)
 
 
 # Sockets of a process before it forked: its child must neither use nor close them.

@@ -322,9 +322,20 @@ def positive(timeout: float | None, otherwise: float) -> float:
     """Gives a time-out in seconds that is one."""
     if timeout is None:
         return otherwise
-    if not timeout > 0:
+    try:
+        is_positive = timeout > 0
+    except TypeError:
+        raise TypeError(f"timeout is {timeout!r}; it must be a number of seconds") from None
+    if not is_positive:
         raise ValueError(f"timeout is {timeout!r}; it must be more than 0 seconds")
     return min(float(timeout), 1e9)
+
+
+def object_name(name: str) -> str:
+    """Gives an object's name that is text."""
+    if not isinstance(name, str):
+        raise TypeError(f"an object's name is text, not {type(name).__name__}")
+    return name
 
 
 def seconds(value: float | int) -> str:

@@ -29,6 +29,7 @@ from ._session import (
     Session,
     Target,
     is_answer,
+    object_name,
     positive,
 )
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
@@ -62,16 +63,12 @@ class _Channel:
         self._watching = self.loop.create_task(self._watch())
 
     def _open(self) -> None:
-        self._socket = _link.dealer(self._context, self._session.url)
-        self._monitor = _link.monitored(self._socket)
-        self._socket.connect(self._session.url)
+        self._socket, self._monitor = _link.opened(self._context, self._session.url)
         self._reading = self.loop.create_task(self._read())
 
     def _close_socket(self) -> None:
         self._reading.cancel()
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close()
+        _link.shut(self._socket, self._monitor)
 
     async def exchange(
         self,
@@ -375,8 +372,8 @@ class AsyncProxy:
     """
 
     def __init__(self, agent: str | AsyncLink, name: str, timeout: float | None = None) -> None:
-        self._link = AsyncLink(agent) if isinstance(agent, str) else agent
-        self._name = name
+        self._link = agent if isinstance(agent, AsyncLink) else AsyncLink(agent)
+        self._name = object_name(name)
         self._timeout = positive(timeout, DEFAULT_TIMEOUT)
         self._interface: Interface | None = None
         self._holding = Holding()

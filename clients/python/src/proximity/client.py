@@ -13,7 +13,7 @@ import zmq
 
 from ._lease import DEFAULT_TTL, Lease, LeaseInfo, Terms, listed
 from ._link import NO_KWARGS, Link
-from ._session import DEFAULT_TIMEOUT, MAX_REPLY, Holding, Target, positive
+from ._session import DEFAULT_TIMEOUT, MAX_REPLY, Holding, Target, object_name, positive
 from .errors import CallError, RemoteError
 from .interface import Interface, Method
 
@@ -50,12 +50,12 @@ class Proxy:
     _holding: Holding
 
     def __init__(self, agent: str | Agent | Link, name: str, timeout: float | None = None) -> None:
-        if isinstance(agent, str):
-            agent = Link(agent)
         link = agent._link if isinstance(agent, Agent) else agent
+        if not isinstance(link, Link):
+            link = Link(link)
         self.__dict__.update(
             _link=link,
-            _name=name,
+            _name=object_name(name),
             _timeout=positive(timeout, DEFAULT_TIMEOUT),
             _lock=threading.RLock(),
             _interface=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -17,12 +18,30 @@ from ._session import Target, is_answer
 from .errors import CallError, NotSent, ProximityError
 
 
+class _Later(concurrent.futures.Future[Any]):
+    """The future of a batch's call. Who sends the batch cannot wait for it before."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__()
+        self._batch = batch
+
+    def result(self, timeout: float | None = None) -> Any:
+        self._batch._check_sent()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._batch._check_sent()
+        return super().exception(timeout)
+
+
 class _Item:
-    def __init__(self, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self, batch: Batch, target: Target, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         self.target = target
         self.args = args
         self.kwargs = kwargs
-        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.future = _Later(batch)
         self.attempt: Attempt | None = None
         self.parts: Parts | None = None
 
@@ -47,6 +66,8 @@ class Batch:
         self._holding = proxy._holding
         self._timeout = timeout
         self._items: list[_Item] = []
+        # The thread in whose ``with`` block the batch is.
+        self._thread: int | None = None
 
     def __getattr__(self, method: str) -> Callable[..., concurrent.futures.Future[Any]]:
         if method.startswith("_"):
@@ -54,7 +75,9 @@ class Batch:
         target = Target("call", self._name, method, self._holding)
 
         def later(*args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
-            item = _Item(target, args, kwargs)
+            if self._thread is None:
+                raise RuntimeError(f"write: with {self._name}.batch() as batch: batch.{method}(..)")
+            item = _Item(self, target, args, kwargs)
             self._items.append(item)
             return item.future
 
@@ -66,7 +89,13 @@ class Batch:
     def __len__(self) -> int:
         return len(self._items)
 
+    def _check_sent(self) -> None:
+        if self._thread == threading.get_ident():
+            raise RuntimeError("the calls of a batch are made when its with block ends, not before")
+
     def __enter__(self) -> Batch:
+        self._items = []
+        self._thread = threading.get_ident()
         return self
 
     def __exit__(
@@ -75,6 +104,7 @@ class Batch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._thread = None
         if error is None:
             run(self._link, self._items, self._timeout)
         for item in self._items:
@@ -208,7 +238,12 @@ class Broadcast:
     """
 
     def __init__(self, proxies: Iterable[client.Proxy]) -> None:
+        if isinstance(proxies, client.Proxy):
+            raise TypeError("broadcast() takes a list of proxies, as [agent.srbs, other.srbs]")
         self._proxies = list(proxies)
+        for proxy in self._proxies:
+            if not isinstance(proxy, client.Proxy):
+                raise TypeError(f"broadcast() takes proxies, not {type(proxy).__name__}")
 
     def __getattr__(self, method: str) -> Callable[..., list[Answer]]:
         if method.startswith("_"):
