@@ -149,11 +149,15 @@ fn counted(test: &mut Command, log: &Path) -> Outcome {
 
 fn python_lint(python: &Path, log: &Path) -> Outcome {
     let client = process::root().join("clients/python");
-    let ruff: &[&str] = &["-m", "ruff", "check", ".", "../../tests/python"];
-    for args in [ruff, &["-m", "mypy", "--no-error-summary", "src"]] {
+    let lints: [&[&str]; 3] = [
+        &["-m", "ruff", "check", ".", "../../tests/python"],
+        &["-m", "ruff", "format", "--check", "."],
+        &["-m", "mypy", "--no-error-summary", "src"],
+    ];
+    for args in lints {
         process::run(Command::new(python).args(args).current_dir(&client), log)?;
     }
-    Ok(Counts { passed: 2, ..Counts::default() })
+    Ok(Counts { passed: 3, ..Counts::default() })
 }
 
 fn python_tests(python: &Path, log: &Path) -> Outcome {

@@ -37,12 +37,12 @@ MINORS = range(9, 15)
 
 
 def interpreter(minor: int) -> str | None:
-    """Finds Python 3.`minor` with its venv: this one, on the path, or where pyenv keeps them."""
+    """Finds Python 3.`minor`: this one, on the path, or where pyenv keeps them."""
     if minor == sys.version_info[1]:
         return sys.executable
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     kept = sorted(str(path) for path in pyenv.glob(f"versions/3.{minor}.*/bin/python3"))
-    script = f"import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, {minor}))"
+    script = f"import sys; sys.exit(sys.version_info[:2] != (3, {minor}))"
     for python in (shutil.which(f"python3.{minor}"), *kept):
         if (
             python

@@ -107,7 +107,7 @@ def test_a_batch_to_nobody_and_to_one_that_dies() -> None:
     assert all(isinstance(call.exception(), NotSent) for call in calls)
     with Process() as process, Proxy(process.url, "thing", timeout=10) as proxy:
         proxy.double(1)
-        with proxy.batch() as batch:
+        with proxy.batch(timeout=3) as batch:
             calls = [batch.sleep(0.0), batch.sleep(5.0), batch.sleep(0.0)]
             calls[0].add_done_callback(lambda _: process.child.kill())
         assert calls[0].result() == 0.0
