@@ -182,6 +182,22 @@ impl Agent {
         (Self { process, endpoint, directory, program }, url)
     }
 
+    /// Starts the agent with its log, of level info, in a file; the second is the file's path.
+    ///
+    /// # Panics
+    ///
+    /// If it does not come up.
+    pub fn logged(objects: &str) -> (Self, PathBuf) {
+        let (directory, program) = (scratch(), program("proximity-agent"));
+        let log = directory.join("log");
+        let file = std::fs::File::create(&log).expect("the scratch directory can be written");
+        let mut command = Self::command(&program, &directory, "127.0.0.1:0", objects);
+        let mut process = Process::start(command.stderr(file).env_remove("RUST_LOG"));
+        let endpoint = process.line("listening ");
+        process.line("ready");
+        (Self { process, endpoint, directory, program }, log)
+    }
+
     /// Kills the agent and starts it again on the same port.
     ///
     /// # Panics

@@ -6,6 +6,7 @@
 pub mod callers;
 pub mod figures;
 pub mod parts;
+pub mod reload;
 pub mod storm;
 pub mod verdict;
 pub mod world;

@@ -107,6 +107,23 @@ fn a_static_agent_needs_nothing_of_its_machine_and_reads_a_register() {
     reads_a_register(Path::new(&agent));
 }
 
+fn under_qemu(name: &str, variable: &str) {
+    match env::var_os(variable) {
+        Some(agent) => reads_a_register(Path::new(&agent)),
+        None => println!("SKIPPED {name}: {variable} names no agent for such a machine"),
+    }
+}
+
+#[test]
+fn an_agent_for_arm64_reads_a_register() {
+    under_qemu("an_agent_for_arm64_reads_a_register", "PROXIMITY_ARM64_AGENT");
+}
+
+#[test]
+fn an_agent_for_armhf_reads_a_register() {
+    under_qemu("an_agent_for_armhf_reads_a_register", "PROXIMITY_ARMHF_AGENT");
+}
+
 #[test]
 fn a_lab_network_is_served_by_three_lines_and_others_are_refused() {
     let name = "a_lab_network_is_served_by_three_lines_and_others_are_refused";

@@ -7,7 +7,7 @@ use proximity_tests::{
     rig::{
         Tolerance,
         parts::{self, End, Run},
-        storm,
+        reload, storm,
     },
 };
 use std::time::Duration;
@@ -42,6 +42,13 @@ fn a_stopping_agent_answers_every_call_and_ends_within_a_second() {
     let run = run(20);
     println!("{run:?}");
     parts::restarts(&run, End::Terminate).assert();
+}
+
+#[test]
+fn no_call_is_lost_when_the_file_is_read_again() {
+    let run = run(15);
+    println!("{run:?}");
+    reload::reloads(&run).assert();
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: what is handed out, and whether it works where it is installed.
 
+mod cross;
 mod manual;
 mod package;
 mod stage;
@@ -19,7 +20,8 @@ usage: cargo xtask dist [--check]
 
 Builds target/dist: the Debian package, an archive of static programs with install.sh, the Python
 client, SHA256SUMS; and prints the sizes. With --check it also installs them into throw-away roots and
-reads a register there; what this machine lacks for that is printed as skipped.";
+reads a register there, and by agents for other processors under qemu, for which deploy/cross.sh
+fetches 500 MB once; what this machine lacks for that is printed as skipped.";
 
 /// The program that matters.
 const AGENT: &str = stage::PROGRAMS[0];
@@ -47,10 +49,12 @@ pub(crate) fn run(check: bool) -> ExitCode {
         }
         println!("{}", sizes());
         if check {
-            steps.step("installed and used", |log| tests(&ours, log));
+            let mut others = Vec::new();
+            steps.step("other processors", |log| for_others(&mut others, log));
+            steps.step("installed and used", |log| tests(&ours, &others, log));
         }
     };
-    suite::run("what is handed out", if check { 4 } else { 3 }, list)
+    suite::run("what is handed out", if check { 5 } else { 3 }, list)
 }
 
 /// Returns the folder of what is handed out.
@@ -109,9 +113,35 @@ fn static_dir() -> PathBuf {
     process::target_dir().join(HOST).join("release")
 }
 
+/// An agent for another processor: the variable by which its test finds it, and the script that runs it.
+type Other = (&'static str, PathBuf);
+
+/// Builds the agent for other processors, as far as this machine can.
+fn for_others(others: &mut Vec<Other>, log: &Path) -> Outcome {
+    let home = match cross::toolchain(log) {
+        Ok(home) => home,
+        // Their tests are skipped by name. Why is in the log, and here in a line.
+        Err(text) => {
+            println!("deploy/cross.sh: {}", text.lines().next_back().unwrap_or_default());
+            return Ok(Counts::default());
+        }
+    };
+    let mut sizes = String::new();
+    for machine in &cross::MACHINES {
+        others.push((machine.variable, cross::agent(machine, &home, log)?));
+        let kilobytes = kilobytes(&cross::binary(machine, &home));
+        let _ = write!(sizes, " {AGENT} for {}, static: {kilobytes} kB;", machine.name);
+    }
+    print!("{} ", sizes.trim());
+    Ok(Counts { passed: 2, ..Counts::default() })
+}
+
+fn kilobytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |m| m.len().div_ceil(1000))
+}
+
 /// The sizes of all that was built.
 fn sizes() -> String {
-    let kilobytes = |path: &Path| fs::metadata(path).map_or(0, |m| m.len().div_ceil(1000));
     let mut text = String::from("\nsizes in kB:\n");
     for name in stage::PROGRAMS {
         let shared = kilobytes(&build::binary(name));
@@ -129,13 +159,14 @@ fn sizes() -> String {
 }
 
 /// Runs the tests of what is handed out, with those that are too long for every day.
-fn tests(python: &Path, log: &Path) -> Outcome {
+fn tests(python: &Path, others: &[Other], log: &Path) -> Outcome {
     let mut test = cargo(&["test", "--locked", "--package=proximity-tests", "--test=deploy"]);
     test.args(["--", "--show-output", "--include-ignored", "--test-threads=1"]);
     build::tell_binaries(&mut test)
         .env("PROXIMITY_PYTHON", python)
         .env("PROXIMITY_DIST", folder())
-        .env("PROXIMITY_STATIC_AGENT", static_dir().join(AGENT));
+        .env("PROXIMITY_STATIC_AGENT", static_dir().join(AGENT))
+        .envs(others.iter().map(|(variable, path)| (variable, path)));
     let (succeeded, output) = process::run_any(&mut test, log)?;
     let counts = skips::of_cargo_test(&output);
     if succeeded { Ok(counts) } else { Err(skips::failures(&output).into()) }

@@ -5,7 +5,7 @@
 use proximity_tests::rig::{
     Tolerance,
     parts::{self, End, Run},
-    storm,
+    reload, storm,
 };
 use std::{
     process::ExitCode,
@@ -18,7 +18,9 @@ fn main() -> ExitCode {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let seed = number(2).or_else(|| clock().ok().map(|time| time.as_secs())).unwrap_or(1);
     let (Some(part), Some(count)) = (args.first(), number(1)) else {
-        eprintln!("usage: soak kill|brief|outage|terminate|stop|increments|storm COUNT [SEED]");
+        eprintln!(
+            "usage: soak kill|brief|outage|terminate|stop|increments|storm|reload COUNT [SEED]"
+        );
         return ExitCode::from(2);
     };
     println!("seed {seed}");
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         },
+        "reload" => reload::reloads(&run),
         other => {
             eprintln!("soak: no part '{other}'");
             return ExitCode::from(2);

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// Clients of an agent at once.
-const CLIENTS: usize = 8;
+pub(super) const CLIENTS: usize = 8;
 
 /// After an outage of less than 0.1 s, and of up to 3 s, each client's next success.
 const SOON: Duration = Duration::from_millis(50);
@@ -55,13 +55,13 @@ pub struct Run {
 
 /// Tells on standard output how far it is, about 20 times.
 #[allow(clippy::print_stdout, reason = "xtask and people read it")]
-fn progress(run: &Run, done: u64) {
+pub(super) fn progress(run: &Run, done: u64) {
     if (done + 1).is_multiple_of((run.count / 20).max(1)) {
         println!("{} of {}", done + 1, run.count);
     }
 }
 
-fn signal(world: &World, signal: Signal) {
+pub(super) fn signal(world: &World, signal: Signal) {
     let id = i32::try_from(world.agent.process.id()).ok().and_then(Pid::from_raw);
     kill_process(id.expect("a process has a number"), signal).expect("the agent can be signalled");
 }

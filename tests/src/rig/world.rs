@@ -2,7 +2,7 @@
 
 use crate::process::Agent;
 use mock_fpga::{Config, Mock, Written};
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 /// The object's name.
 pub const BOARD: &str = "board";
@@ -44,6 +44,18 @@ impl World {
         let agent = Agent::start(&objects(board.addr(), 0));
         let objects = objects(board.addr(), 0);
         Self { board, agent, objects }
+    }
+
+    /// Starts both, with the agent's log in a file, whose path is the second.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come up.
+    pub fn logged() -> (Self, PathBuf) {
+        let board = journalled();
+        let objects = objects(board.addr(), 0);
+        let (agent, log) = Agent::logged(&objects);
+        (Self { board, agent, objects }, log)
     }
 
     /// Starts an agent whose way to the board leads through `link`.
