@@ -455,6 +455,16 @@ impl ToReply for DeviceList {
     }
 }
 
+/// A timeout of so many seconds.
+fn timeout(seconds: Option<f64>) -> Result<Option<Duration>, FpgaError> {
+    let Some(seconds) = seconds else { return Ok(None) };
+    if (0.001..=3600.0).contains(&seconds) {
+        return Ok(Some(Duration::from_secs_f64(seconds)));
+    }
+    let (what, value) = ("timeout", seconds.to_string());
+    Err(FpgaError::BadValue { what, value, must_be: "0.001 to 3600 seconds" })
+}
+
 /// Text for a person from a server that promises no encoding.
 fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

@@ -346,3 +346,22 @@ fn new_gateware_of_another_client_is_noticed() {
         assert!(unknown.starts_with("KeyError: no register 'snap_bram' in"), "{unknown}");
     }
 }
+
+#[test]
+fn a_timeout_that_can_be_none_is_refused_before_anything_is_sent() {
+    let mock = mock(Personality::Roach2);
+    let mut board = Board::of(&setup(&mock));
+    for (method, args, value) in [
+        ("blocking_request", r#"["?watchdog", -3]"#, "-3"),
+        ("blocking_request", r#"["?watchdog", 0]"#, "0"),
+        ("blocking_request", r#"["?watchdog", 1e300]"#, "1"),
+        ("blocking_request", r#"[["watchdog", [], -3]]"#, "-3"),
+        ("upload_to_ram_and_program", r#"["none", null, -0.5]"#, "-0.5"),
+    ] {
+        let answer = board.ask(method, args);
+        let start = format!("ValueError: timeout is {value}");
+        assert!(answer.starts_with(&start), "{method}{args}: {answer}");
+        assert!(answer.ends_with("; it must be 0.001 to 3600 seconds"), "{method}{args}: {answer}");
+    }
+    assert_eq!(mock.counters().connections, 0);
+}

@@ -172,6 +172,8 @@ fn values_go_there_and_back() {
     assert_eq!(printed(&["call", "foo.add_two", "0x10", "-0.5"]), "15.5\n");
     assert_eq!(printed(&["call", "foo.div_two", "y=2", "x=500"]), "250\n");
     assert_eq!(printed(&["call", "foo.sub_two", "--", "-1", "-0x1"]), "0\n");
+    assert_eq!(printed(&["call", "foo.sub_two", "-0x10", "-1_000", "--json"]), "984\n");
+    assert_eq!(printed(&["call", "foo.add_two", "y=-.5", "-.5"]), "-1.0\n");
     assert_eq!(printed(&["--json", "call", "foo.add_two", "1.0", "2"]), "3.0\n");
     assert_eq!(printed(&["call", "animals.angry.add", "-1"]), "99\n", "dotted names");
     assert_eq!(printed(&["call", "counter.add"]), "1\n");

@@ -6,12 +6,41 @@ use crate::failure::Failure;
 use proximity_client::{Arguments, ToReply, Value};
 use proximity_client::{MethodDescription, ParamDescription};
 use proximity_proto::{json, limits::Limits};
-use std::io::Read;
+use std::{ffi::OsString, fs::File, io::Read};
+
+/// How many bytes an agent takes, for whoever has to know.
+pub(crate) type Most<'a> = &'a dyn Fn() -> Result<u64, Failure>;
+
+/// Stands for the dash of a negative number that clap would take for options: `-0x10`, `-1_000`.
+const DASH: char = '\u{e000}';
+
+/// The words of a command line for clap, which knows negative numbers only in decimal.
+pub(crate) fn shielded(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut plain = false;
+    let shield = |word: OsString| {
+        plain |= word == "--";
+        let number = word.to_str().and_then(|word| word.strip_prefix('-'));
+        match number
+            .filter(|number| !plain && number.starts_with(|c: char| c.is_ascii_digit() || c == '.'))
+        {
+            Some(number) => format!("{DASH}{number}").into(),
+            None => word,
+        }
+    };
+    words.map(shield).collect()
+}
+
+/// A word of [`shielded`] as it was written.
+#[allow(clippy::unnecessary_wraps, reason = "clap wants it so")]
+pub(crate) fn written(word: &str) -> Result<String, String> {
+    Ok(word.strip_prefix(DASH).map_or_else(|| word.to_owned(), |number| format!("-{number}")))
+}
 
 /// The arguments `words` for `method`, of which nothing may be known.
 pub(crate) fn arguments<'w>(
     words: impl IntoIterator<Item = &'w str>,
     method: Option<&MethodDescription>,
+    most: Most<'_>,
 ) -> Result<Arguments, Failure> {
     let mut arguments = Arguments::default();
     let params = method.map_or(&[][..], |method| &method.params);
@@ -19,11 +48,11 @@ pub(crate) fn arguments<'w>(
     for word in words {
         if let Some((name, text)) = named(word) {
             let param = params.iter().find(|param| param.name == name);
-            let bytes = value(text, param.map_or("any", |param| &param.ty))?;
+            let bytes = value(text, param.map_or("any", |param| &param.ty), most)?;
             arguments.push_named(name, &Value::first(&bytes).unwrap_or(Value::Nil));
         } else {
             let ty = positional.next().map_or("any", |param: &ParamDescription| &param.ty);
-            let bytes = value(word, ty)?;
+            let bytes = value(word, ty, most)?;
             arguments.push(&Value::first(&bytes).unwrap_or(Value::Nil));
         }
     }
@@ -38,13 +67,13 @@ pub(crate) fn named(word: &str) -> Option<(&str, &str)> {
     (begins && letters.all(|c| c.is_alphanumeric() || c == '_')).then_some((name, value))
 }
 
-/// `text` as a value of the type `ty`, in MessagePack.
-pub(crate) fn value(text: &str, ty: &str) -> Result<Vec<u8>, Failure> {
+/// `text` as a value of the type `ty`, in MessagePack. A file may have as many bytes as `most` tells.
+pub(crate) fn value(text: &str, ty: &str, most: Most<'_>) -> Result<Vec<u8>, Failure> {
     if let Some(text) = unquoted(text)? {
         return Ok(packed(text.as_str()));
     }
     if let Some(path) = text.strip_prefix('@') {
-        return file(path);
+        return file(path, most()?);
     }
     let kinds: Vec<&str> = ty.split('|').collect();
     let takes = |kind: &str| kinds.contains(&kind);
@@ -137,12 +166,21 @@ fn unquoted(text: &str) -> Result<Option<String>, Failure> {
 }
 
 /// The bytes of a file; `-` is standard input.
-fn file(path: &str) -> Result<Vec<u8>, Failure> {
+fn file(path: &str, most: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
+    // Some files have no end.
+    let one_more = most.saturating_add(1);
     let read = match path {
-        "-" => std::io::stdin().lock().read_to_end(&mut bytes).map(|_| ()),
-        path => std::fs::read(path).map(|read| bytes = read),
+        "-" => std::io::stdin().lock().take(one_more).read_to_end(&mut bytes),
+        path => File::open(path).and_then(|file| file.take(one_more).read_to_end(&mut bytes)),
     };
+    if bytes.len() as u64 > most {
+        let name = if path == "-" { "standard input" } else { path };
+        return Err(Failure::usage(
+            format!("{name} has more than {most} bytes, the most that the agent takes"),
+            "write it in parts, or raise 'max_frame' in the agent's configuration",
+        ));
+    }
     read.map_err(|error| {
         let hint = "@FILE is a file's bytes; in quotes it is text, as in '\"@home\"'";
         Failure::usage(format!("cannot read {path}: {error}"), hint)
@@ -161,7 +199,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str, ty: &str) -> String {
-        match value(text, ty) {
+        match value(text, ty, &|| Ok(1000)) {
             Ok(bytes) => crate::show::repr(Value::first(&bytes).unwrap()),
             Err(failure) => failure.to_string(),
         }
@@ -236,6 +274,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_end_is_refused() {
+        assert_eq!(
+            read("@/dev/zero", "bytes"),
+            "/dev/zero has more than 1000 bytes, the most that the agent takes"
+        );
+    }
+
+    #[test]
+    fn negative_numbers_get_past_clap_and_nothing_else_does() {
+        let words =
+            ["-0x10", "-1_000", "-.5", "-5", "-inf", "--raw", "-a", "-", "5-1", "--", "-0x1"];
+        let shielded = shielded(words.iter().map(OsString::from));
+        let dashed = |word: &OsString| word.to_str().unwrap().starts_with(DASH);
+        assert_eq!(shielded.iter().filter(|word| dashed(word)).count(), 4, "{shielded:?}");
+        let back = shielded.iter().map(|word| written(word.to_str().unwrap()).unwrap());
+        assert_eq!(back.collect::<Vec<_>>(), words);
+    }
+
+    #[test]
     fn arguments_go_by_position_and_by_name() {
         let method: MethodDescription = serde_json::from_str(
             r#"{"name": "read", "params": [
@@ -246,11 +303,11 @@ mod tests {
         let mut expected = Arguments::default();
         expected.push("7");
         expected.push_named("size", &4);
-        assert_eq!(arguments(["7", "size=4"], Some(&method)).unwrap(), expected);
+        assert_eq!(arguments(["7", "size=4"], Some(&method), &|| Ok(0)).unwrap(), expected);
         let mut guessed = Arguments::default();
         guessed.push(&7);
         guessed.push("a==b");
         guessed.push("0=1");
-        assert_eq!(arguments(["7", "\"a==b\"", "0=1"], None).unwrap(), guessed);
+        assert_eq!(arguments(["7", "\"a==b\"", "0=1"], None, &|| Ok(0)).unwrap(), guessed);
     }
 }

@@ -48,6 +48,11 @@ impl App<'_> {
         self.held.object(self, name)
     }
 
+    /// How many bytes the agent takes in a request.
+    fn most(&self) -> Result<u64, Failure> {
+        Ok(self.client.hello()?.limits.max_frame)
+    }
+
     /// Prints a result.
     fn print(&self, reply: &Reply) -> Result<(), Failure> {
         if self.output.json {

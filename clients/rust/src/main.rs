@@ -69,7 +69,7 @@ enum Command {
 
 fn main() -> ExitCode {
     env_logger::init();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(argument::shielded(std::env::args_os()));
     let output = Output::new(cli.json);
     match run(cli, &output).and_then(|()| Ok(output.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,16 +9,15 @@ use proximity_proto::{
     katcp::{Kind, Message, Writer},
     reply,
 };
-use std::time::Duration;
 
 /// A message as callers pass it: a line, or a list of name and arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Given {
     kind: Kind,
     name: String,
     args: Vec<Vec<u8>>,
     /// A third part of the list: seconds to wait for the reply.
-    timeout: Option<Duration>,
+    timeout: Option<f64>,
 }
 
 /// A message as callers get it: its first character, name, id, and arguments as bytes.
@@ -39,7 +38,7 @@ impl Fpga {
     ///
     /// msg: a line such as '?read sys_rev 0 4', or a list [name, [arguments], timeout] of which only the name is
     ///   needed
-    /// timeout: seconds to wait for the reply; None for the board's usual time
+    /// timeout: seconds to wait for the reply, 0.001 to 3600; None for the board's usual time
     /// keepalive: taken for old callers; informs do not lengthen the time
     /// returns: a list [reply, [informs]]; each a list [kind, name, id, [arguments]] with kind '!' or '#', id None
     ///   from servers without ids, and arguments as bytes
@@ -59,8 +58,8 @@ impl Fpga {
     ) -> Result<Exchange, FpgaError> {
         let _ = keepalive;
         msg.must_be(Kind::Request, "a request")?;
-        let named = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let limit = Limit::new(cx, named.or(msg.timeout).unwrap_or(self.timeout));
+        let named = super::timeout(timeout.or(msg.timeout))?;
+        let limit = Limit::new(cx, named.unwrap_or(self.timeout));
         let mut informs = Vec::new();
         let asked = self.client.ask_anything(&limit, &msg.name, &msg.args(), |inform| {
             informs.push(Received::from(inform));
@@ -298,7 +297,7 @@ impl Given {
         }?;
         let timeout = match list.get(2) {
             None | Some(Value::Nil) => None,
-            Some(seconds) => Some(Duration::try_from_secs_f64(f64::from_arg(seconds).ok()?).ok()?),
+            Some(seconds) => Some(f64::from_arg(seconds).ok()?),
         };
         Some(Self { kind: kind.unwrap_or(Kind::Request), name: name.to_owned(), args, timeout })
     }

@@ -189,7 +189,7 @@ impl Fpga {
     /// filename: the content of a .bof or .fpg file, also compressed; or the name of a file in the agent's
     ///   gateware_dir; None for what upload_chunk() kept
     /// port: the port that the board opens for the transfer; None for one at random
-    /// timeout: seconds until the gateware must run; None for 60
+    /// timeout: seconds until the gateware must run, 0.001 to 3600; None for 60
     /// sha256: what the file's SHA-256 must be, in hexadecimal digits; None if that need not be checked
     ///
     /// All registers get their initial values. Nothing is kept on the board beyond its next start. A file that will
@@ -207,10 +207,10 @@ impl Fpga {
         #[default(None)] timeout: Option<f64>,
         #[default(None)] sha256: Option<&str>,
     ) -> Result<(), FpgaError> {
+        let timeout = super::timeout(timeout)?;
         let file = self.file(filename, sha256)?;
         let whole = uncompressed(&file.bytes)?;
         let design = Design::of_file(&Gateware::parse(&whole)?);
-        let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let limit = Limit::new(cx, timeout.unwrap_or(PROGRAM));
         let port = port
             .unwrap_or_else(|| PORTS.0 + u16::try_from(random(PORTS.1.into())).unwrap_or_default());

@@ -17,7 +17,7 @@ pub(crate) struct Call {
     target: String,
 
     /// Arguments by position, and name=value
-    #[arg(value_name = "ARG", allow_negative_numbers = true)]
+    #[arg(value_name = "ARG", value_parser = argument::written)]
     args: Vec<String>,
 
     /// Write the bytes of the result as they are
@@ -31,7 +31,7 @@ pub(crate) struct Call {
 
 const HELP: &str = "\
 Arguments are read as the parameter's type, where the object tells it:
-  5  0x1f  1.5  1e6     numbers; 5 is text for a parameter that is text
+  5  -0x1f  1.5  1e6    numbers; 5 is text for a parameter that is text
   true  false  none     truth, and nothing
   sys_scratchpad        text
   '\"5\"'                 text in quotes is always text
@@ -52,7 +52,7 @@ impl Call {
             let (object, method) = app.member(&self.target, "METHOD")?;
             let description = app.client.describe(object)?;
             let words = self.args.iter().map(String::as_str);
-            let arguments = argument::arguments(words, description.method(method))?;
+            let arguments = argument::arguments(words, description.method(method), &|| app.most())?;
             if self.lock {
                 app.held.lock(app, object)?;
             }

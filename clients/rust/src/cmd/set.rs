@@ -12,7 +12,7 @@ pub(crate) struct Set {
     target: String,
 
     /// Its new value, written as an argument of `proximity call`
-    #[arg(allow_negative_numbers = true)]
+    #[arg(value_parser = argument::written)]
     value: String,
 
     /// Lock the object meanwhile; fails where somebody else has it
@@ -29,7 +29,7 @@ impl Set {
         let (object, attribute) = app.member(&self.target, "ATTRIBUTE")?;
         let description = app.client.describe(object)?;
         let ty = description.attribute(attribute).map_or("any", |attribute| &attribute.ty);
-        let bytes = argument::value(&self.value, ty)?;
+        let bytes = argument::value(&self.value, ty, &|| app.most())?;
         let value = Value::first(&bytes).unwrap_or(Value::Nil);
         if self.lock {
             app.held.lock(app, object)?;

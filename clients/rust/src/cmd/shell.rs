@@ -189,7 +189,7 @@ fn call_or_get(
     if is_attribute {
         return app.print(&proxy.get(member)?);
     }
-    let arguments = argument::arguments(arguments, description.method(member))?;
+    let arguments = argument::arguments(arguments, description.method(member), &|| app.most())?;
     let reply = interrupt.call(app, |options| proxy.call_with(member, arguments, options))?;
     app.print(&reply)
 }
