@@ -39,9 +39,8 @@ fn period() -> Duration {
 }
 
 /// Bytes of all kinds: line ends, XON, XOFF, what a terminal would take for an interrupt (xorshift).
-fn noise() -> Vec<u8> {
-    let mut state = 0x1234_5678_9abc_def1_u64 ^ u64::from(std::process::id());
-    println!("seed {state}");
+fn noise(seed: u32) -> Vec<u8> {
+    let mut state = 0x1234_5678_9abc_def1_u64 ^ u64::from(seed);
     let mut next = || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -125,7 +124,9 @@ fn assert_same(got: &[u8], sent: &[u8]) {
 #[test]
 fn a_megabyte_is_read_as_the_instrument_sends_it() {
     let (_agent, line, mut plug, _socket) = open();
-    let sent = noise();
+    let seed = std::process::id();
+    println!("seed {seed}");
+    let sent = noise(seed);
     let bytes = sent.clone();
     let instrument = thread::spawn(move || {
         say(&mut plug, &bytes);
@@ -145,7 +146,9 @@ fn a_megabyte_is_read_as_the_instrument_sends_it() {
 #[test]
 fn a_megabyte_is_written_as_the_instrument_takes_it() {
     let (_agent, line, mut plug, _socket) = open();
-    let sent = noise();
+    let seed = std::process::id();
+    println!("seed {seed}");
+    let sent = noise(seed);
     let instrument = thread::spawn(move || hear(&mut plug));
     for part in sent.chunks(16 << 10) {
         let reply = line.call("write", (Bytes(part.to_vec()),)).unwrap();
