@@ -183,6 +183,81 @@ fn client(folder: &Path, python: &Path) -> PathBuf {
     wrapper
 }
 
+/// What a command prints.
+fn printed(command: &mut Command) -> String {
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn the_manual_pages_and_completions_are_those_of_the_programs() {
+    let name = "the_manual_pages_and_completions_are_those_of_the_programs";
+    let Some(package) = package() else {
+        println!("SKIPPED {name}: PROXIMITY_DIST names no folder with a package");
+        return;
+    };
+    let folder = proximity_tests::process::scratch();
+    printed(Command::new("dpkg-deb").arg("-x").arg(package).arg(&folder));
+    let share = folder.join("usr/share");
+    let say = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(folder.join("usr/bin").join(program));
+        printed(command.args(arguments).env("COLUMNS", "80"))
+    };
+    let page = |place: &str| {
+        let page = printed(Command::new("gzip").arg("-dc").arg(share.join("man").join(place)));
+        page.replace("\\&", "").replace("\\-", "-").replace("\\e", "\\")
+    };
+    let holds = |page: &str, said: &str| {
+        for line in said.lines() {
+            assert!(page.lines().any(|known| known == line), "the page has no line '{line}'");
+        }
+    };
+    holds(&page("man8/proximity-agent.8.gz"), &say("proximity-agent", &["--help"]));
+    holds(&page("man1/mock-fpga.1.gz"), &say("mock-fpga", &["--help"]));
+    let help = say("proximity", &["--help"]);
+    let proximity = page("man1/proximity.1.gz");
+    holds(&proximity, &help);
+    let (_, commands) = help.split_once("Commands:\n").expect("commands");
+    let commands: Vec<&str> = commands
+        .lines()
+        .take_while(|line| line.starts_with("  "))
+        .filter(|line| !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() > 8, "{commands:?}");
+    for command in &commands {
+        holds(&proximity, &say("proximity", &[command, "--help"]));
+    }
+    for place in [
+        "bash-completion/completions/proximity",
+        "zsh/vendor-completions/_proximity",
+        "fish/vendor_completions.d/proximity.fish",
+    ] {
+        let words = fs::read_to_string(share.join(place)).expect(place);
+        for command in &commands {
+            assert!(words.contains(command), "{place} does not know {command}");
+        }
+    }
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
+fn lintian_finds_no_mistake_in_the_package() {
+    let name = "lintian_finds_no_mistake_in_the_package";
+    let Some(package) = package() else {
+        println!("SKIPPED {name}: PROXIMITY_DIST names no folder with a package");
+        return;
+    };
+    let mut lintian = Command::new("lintian");
+    // As root it would only warn of itself.
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]).arg(package);
+    match lintian.output() {
+        Err(_) => println!("SKIPPED {name}: there is no lintian"),
+        Ok(output) => assert!(output.status.success(), "{}", text(&output)),
+    }
+}
+
 /// What `life.sh` says of a package that lives well.
 const LIFE: [&str; 7] = [
     "installed",

@@ -92,7 +92,7 @@ fn the_level_of_the_log_is_changed_while_the_agent_runs() {
     let (mut agent, endpoint) = start(None);
     assert_eq!(log(&endpoint, &[]), ("error\n".into(), 0));
     assert_eq!(log(&endpoint, &["off"]), ("off\n".into(), 0));
-    logged("has set the level of the log to 'off'");
+    logged("127.0.0.1 has set the level of the log to 'off'");
     assert_eq!(log(&endpoint, &["info", "--json"]), ("{\"level\":\"info\"}\n".into(), 0));
     let (said, code) = log(&endpoint, &["loud"]);
     let expected =

@@ -43,13 +43,16 @@ impl Router {
                     .hint("RUST_LOG in its environment wins over the configuration and over this");
                 return job.fail(&fault, Executed::No, None);
             }
-            let name = job.peer.as_deref().map_or("", |peer| peer.principal.name.as_str());
+            let principal = job.peer.as_deref().map(|peer| &peer.principal);
+            let known = principal.map(|who| [who.name.as_str(), who.address.as_str()]);
+            let known = known.into_iter().flatten().find(|known| !known.is_empty());
+            let who = known.unwrap_or("somebody on this machine");
             // Past log::warn!, which asks for the level: who reads the log shall know why it says no more.
             log::logger().log(
                 &Record::builder()
                     .level(Level::Warn)
                     .target(module_path!())
-                    .args(format_args!("{name} has set the level of the log to '{}'", word(level)))
+                    .args(format_args!("{who} has set the level of the log to '{}'", word(level)))
                     .build(),
             );
         }

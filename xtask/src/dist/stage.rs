@@ -109,3 +109,27 @@ fn allow(path: &Path, mode: u32) -> Result<(), String> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .map_err(|error| format!("cannot set the mode of {}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_shipped_and_has_what_the_programs_say_filled_in() {
+        let folder = process::root().join("deploy/man");
+        let mut frames: Vec<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let mut known = PAGES.map(|name| format!("{name}.in"));
+        frames.sort();
+        known.sort();
+        assert_eq!(frames, known);
+        for name in PAGES {
+            let frame = fs::read_to_string(folder.join(format!("{name}.in"))).unwrap();
+            let filled = if name.ends_with(".5") { "@CONFIGURATION@" } else { "@HELP@" };
+            assert!(frame.contains(filled), "{name} has no {filled}");
+            assert_eq!(frame.contains("@COMMANDS@"), name == "proximity.1", "{name}");
+        }
+    }
+}
