@@ -161,6 +161,17 @@ def test_a_name_may_be_exposed_once(server: Server) -> None:
         server.expose("bench", Bench())
 
 
+@pytest.mark.parametrize(
+    ("name", "error"), [(5, TypeError), ("", ValueError), ("x" * 257, ValueError)]
+)
+def test_a_name_that_no_client_could_read_is_refused(
+    server: Server, proxy: Proxy, name: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="an object's name"):
+        server.expose(name, Bench())
+    assert proxy.add(1) == 3, "others are served as before"
+
+
 def test_one_object_delays_no_other_and_nobody_who_asks_what_there_is(
     server: Server, proxy: Proxy, bench: Bench
 ) -> None:

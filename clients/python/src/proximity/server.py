@@ -17,7 +17,7 @@ import zmq
 
 from . import _codec
 from ._expose import Exposed, WrongArgumentsError, effect
-from ._request import Fault, Request, fault_of
+from ._request import MAX_NAME, Fault, Request, fault_of
 
 __all__ = ["Server", "effect"]
 
@@ -122,6 +122,11 @@ class Server:
 
         What is left out, or has a name with a leading underscore, can neither be seen nor called.
         """
+        # One that no client could read would keep them from all others too.
+        if not isinstance(name, str):
+            raise TypeError(f"an object's name is text, not {type(name).__name__}")
+        if not 0 < len(name.encode()) <= MAX_NAME:
+            raise ValueError(f"an object's name has 1 to {MAX_NAME} bytes; it is {name!r:.40}")
         if name in self._workers:
             raise ValueError(f"there is an object '{name}' already")
         exposed = Exposed(name, target, attributes, include, exclude)
