@@ -2,7 +2,7 @@
 
 use crate::report::{Gate, Report, median};
 use crate::{Failure, ROUNDS};
-use proximity_proto::katcp::{escape, unescape_in_place};
+use proximity_proto::katcp::{escape, unescape, unescape_in_place};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -39,17 +39,20 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
             out.clear();
             out.extend_from_slice(&escaped);
         };
-        let unescape = |out: &mut Vec<u8>| {
+        let in_place = |out: &mut Vec<u8>| {
             black_box(unescape_in_place(out));
         };
-        let what = format!("unescape, {name}");
-        match least {
-            None => report.note(what, "GB/s", rate(again, unescape)),
+        let mut report_rate = |what: String, rate: &dyn Fn() -> f64| match least {
+            None => report.note(what, "GB/s", rate()),
             Some(least) => {
-                let pairs: Vec<_> = (0..ROUNDS).map(|_| (least, rate(again, unescape))).collect();
+                let pairs: Vec<_> = (0..ROUNDS).map(|_| (least, rate())).collect();
                 report.compare(what, "GB/s", "what is asked for", &pairs, Gate::AtLeast(1.0));
             }
-        }
+        };
+        report_rate(format!("unescape in place, {name}"), &|| rate(again, in_place));
+        report_rate(format!("unescape, {name}"), &|| {
+            rate(Vec::clear, |out| unescape(black_box(&escaped), out))
+        });
     }
     Ok(())
 }

@@ -16,7 +16,7 @@
 
 mod escape;
 
-pub use escape::{escape, unescape_in_place};
+pub use escape::{escape, unescape, unescape_in_place};
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -166,14 +166,28 @@ impl<'a> Message<'a> {
 
     /// Takes the next argument, decoded in its own place in the receive buffer.
     pub fn next_arg(&mut self) -> Option<&'a mut [u8]> {
+        let arg = self.take_arg()?;
+        let len = unescape_in_place(arg);
+        arg.get_mut(..len)
+    }
+
+    /// Takes the next argument and appends it, decoded, to `out`: for one of many bytes that are wanted elsewhere than
+    /// in the receive buffer. Returns how many bytes it was; `None` if there is no argument.
+    pub fn next_arg_onto(&mut self, out: &mut Vec<u8>) -> Option<usize> {
+        let before = out.len();
+        unescape(self.take_arg()?, out);
+        Some(out.len() - before)
+    }
+
+    /// Takes the next argument as it is.
+    fn take_arg(&mut self) -> Option<&'a mut [u8]> {
         let args = core::mem::take(&mut self.args);
         let start = args.iter().position(|&byte| !is_blank(byte))?;
         let (_, args) = args.split_at_mut_checked(start)?;
         let end = memchr::memchr2(b' ', b'\t', args).unwrap_or(args.len());
         let (arg, rest) = args.split_at_mut_checked(end)?;
         self.args = rest;
-        let len = unescape_in_place(arg);
-        arg.get_mut(..len)
+        Some(arg)
     }
 }
 

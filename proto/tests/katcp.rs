@@ -8,7 +8,7 @@ mod transcript;
 
 use proptest::prelude::*;
 use proximity_proto::katcp::{
-    Kind, LineError, MAX_MID, Message, Parser, WriteError, Writer, escape, unescape_in_place,
+    self, Kind, LineError, MAX_MID, Message, Parser, WriteError, Writer, escape, unescape_in_place,
 };
 use std::path::Path;
 use transcript::Line;
@@ -325,10 +325,14 @@ fn unescape_slowly(wire: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What both ways to decode agree on.
 fn unescape(wire: &[u8]) -> Vec<u8> {
+    let mut onto = b"before".to_vec();
+    katcp::unescape(wire, &mut onto);
     let mut wire = wire.to_vec();
     let len = unescape_in_place(&mut wire);
     wire.truncate(len);
+    assert_eq!([b"before", &wire[..]].concat(), onto);
     wire
 }
 
@@ -374,6 +378,21 @@ proptest! {
     #[test]
     fn unescape_agrees_with_the_rules_on_any_input(wire in register_bytes()) {
         prop_assert_eq!(unescape(&wire), unescape_slowly(&wire));
+    }
+
+    #[test]
+    fn an_argument_is_decoded_alike_in_its_place_and_elsewhere(data in register_bytes()) {
+        let mut parser = Parser::new(1 << 20);
+        let mut line = Vec::new();
+        Writer::new(&mut line, Kind::Reply, "read", None).unwrap().arg(b"ok").arg(&data).finish();
+        let mut taken = Vec::new();
+        parser.space(line.len())[..line.len()].copy_from_slice(&line);
+        parser.filled(line.len());
+        let mut reply = parser.next().unwrap().unwrap();
+        prop_assert_eq!(reply.next_arg_onto(&mut taken), Some(2));
+        prop_assert_eq!(reply.next_arg_onto(&mut taken), Some(data.len()));
+        prop_assert_eq!(reply.next_arg_onto(&mut taken), None);
+        prop_assert_eq!(taken, [b"ok", &data[..]].concat());
     }
 
     #[test]

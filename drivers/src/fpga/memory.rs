@@ -129,12 +129,15 @@ impl Fpga {
                 writer.arg(register.as_bytes()).uint(from).uint(len)
             },
             |index, mut reply| {
-                let len = piece(index).1;
-                let bytes = reply.next_arg().unwrap_or_default();
-                if bytes.len() as u64 != len {
-                    return Err(format!("{} bytes instead of {len}", bytes.len()));
+                let (start, len) = (base + index * PIECE, piece(index).1);
+                // Servers with message ids may answer out of order: then it is put at the end first.
+                let end = data.len();
+                let read = reply.next_arg_onto(data).unwrap_or_default();
+                if read as u64 != len {
+                    data.truncate(end);
+                    return Err(format!("{read} bytes instead of {len}"));
                 }
-                place(data, base + index * PIECE, bytes);
+                move_last(data, end, start);
                 Ok(())
             },
         );
@@ -280,18 +283,17 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
 }
 
-/// Puts `bytes` at `start` of `data`, which grows only by what was really received.
-fn place(data: &mut Vec<u8>, start: usize, bytes: &[u8]) {
-    if start == data.len() {
-        data.extend_from_slice(bytes);
+/// Moves what `data` has from `end` on to `start`, where it belongs. `data` grows only by what was really received.
+fn move_last(data: &mut Vec<u8>, end: usize, start: usize) {
+    if start == end {
         return;
     }
-    // Servers with message ids may answer out of order.
-    if data.len() < start + bytes.len() {
-        data.resize(start + bytes.len(), 0);
+    let piece = data.split_off(end);
+    if data.len() < start + piece.len() {
+        data.resize(start + piece.len(), 0);
     }
-    if let Some(place) = data.get_mut(start..start + bytes.len()) {
-        place.copy_from_slice(bytes);
+    if let Some(place) = data.get_mut(start..start + piece.len()) {
+        place.copy_from_slice(&piece);
     }
 }
 

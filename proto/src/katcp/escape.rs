@@ -75,33 +75,13 @@ pub fn unescape_in_place(data: &mut [u8]) -> usize {
     let len = data.len();
     // Nothing moves in front of the first escape.
     let Some(first) = memchr::memchr(BACKSLASH, data) else { return len };
-    let (mut read, mut write) = (first, first);
-    // 1 if the next byte is the second of an escape.
-    let mut escaped = 0_usize;
+    let (mut read, mut write, mut escaped) = (first, first, 0);
     // `write` never passes `read`, and a word is loaded before its place is written: nothing unread is overwritten.
     while let Some(&bytes) = data[read..].first_chunk::<WORD>() {
         read += WORD;
-        let word = u64::from_le_bytes(bytes);
-        if word == ESCAPED_ZEROS[escaped] {
-            data[write..write + WORD / 2].fill(0);
-            write += WORD / 2;
-            continue;
-        }
-        let backslashes = lanes_equal(word, BACKSLASH);
-        if backslashes == 0 && escaped == 0 {
-            data[write..write + WORD].copy_from_slice(&bytes);
-            write += WORD;
-            continue;
-        }
-        let (mut result, mut bits) = (0_u64, 0_u32);
-        for (byte, backslash) in bytes.into_iter().zip(backslashes.to_le_bytes()) {
-            let decoded = &DECODED[(escaped << 8) | usize::from(byte)];
-            result |= u64::from(decoded.byte) << bits;
-            bits += u32::from(decoded.bits);
-            escaped = usize::from(backslash) & !escaped;
-        }
-        data[write..write + WORD].copy_from_slice(&result.to_le_bytes());
-        write += bits as usize / 8;
+        let (decoded, count) = decode(bytes, &mut escaped);
+        data[write..write + WORD].copy_from_slice(&decoded);
+        write += count;
     }
     for at in read..len {
         let byte = data[at];
@@ -116,6 +96,73 @@ pub fn unescape_in_place(data: &mut [u8]) -> usize {
     }
     write
 }
+
+/// Appends an escaped argument, decoded, to `out`: what [`unescape_in_place`] makes of it, without a second copy to
+/// where it is wanted.
+///
+/// No input is an error.
+pub fn unescape(data: &[u8], out: &mut Vec<u8>) {
+    /// Input bytes a round: the output of a round stays in the first-level cache.
+    const BLOCK: usize = 2048;
+    let mut block = [0; BLOCK];
+    let mut escaped = 0;
+    let (words, rest) = data.as_chunks::<WORD>();
+    for words in words.chunks(BLOCK / WORD) {
+        // A word becomes at most a word.
+        let mut filled = 0;
+        for &bytes in words {
+            let (decoded, count) = decode(bytes, &mut escaped);
+            block[filled..filled + WORD].copy_from_slice(&decoded);
+            filled += count;
+        }
+        out.extend_from_slice(&block[..filled]);
+    }
+    // What is left, with the first half of an escape if it was taken: at most a word, too.
+    let mut last = [BACKSLASH; WORD];
+    let len = escaped + rest.len();
+    last[escaped..len].copy_from_slice(rest);
+    let count = unescape_in_place(&mut last[..len]);
+    out.extend_from_slice(&last[..count]);
+}
+
+/// Decodes a word: what its bytes add to the result, and how many bytes that is; the rest is undefined. `escaped` is
+/// 1 if its first byte is the second of an escape, and is set for the next word.
+#[inline]
+fn decode(bytes: [u8; WORD], escaped: &mut usize) -> ([u8; WORD], usize) {
+    let word = u64::from_le_bytes(bytes);
+    if word == ESCAPED_ZEROS[*escaped] {
+        return ([0; WORD], WORD / 2);
+    }
+    let backslashes = lanes_equal(word, BACKSLASH);
+    if *escaped == 0 {
+        if backslashes == 0 {
+            return (bytes, WORD);
+        }
+        // One backslash, with its letter behind it in the word: what follows moves up by a byte.
+        if backslashes.is_power_of_two() && backslashes < LAST {
+            let at = backslashes.trailing_zeros();
+            let letter = word >> (at + 8) & 0xff;
+            let byte = DECODED[256 | letter as usize];
+            if byte.bits == 8 {
+                let before = word & ((1 << at) - 1);
+                let behind = (word >> 8) & (u64::MAX << (at + 8));
+                let decoded = before | u64::from(byte.byte) << at | behind;
+                return (decoded.to_le_bytes(), WORD - 1);
+            }
+        }
+    }
+    let (mut decoded, mut bits) = (0_u64, 0_u32);
+    for (byte, backslash) in bytes.into_iter().zip(backslashes.to_le_bytes()) {
+        let byte = &DECODED[(*escaped << 8) | usize::from(byte)];
+        decoded |= u64::from(byte.byte) << bits;
+        bits += u32::from(byte.bits);
+        *escaped = usize::from(backslash) & !*escaped;
+    }
+    (decoded.to_le_bytes(), bits as usize / 8)
+}
+
+/// The mark of [`lanes_equal`] for a word's last byte.
+const LAST: u64 = 1 << (8 * (WORD - 1));
 
 /// Four zeros as they look on the wire, starting at an escape and starting in the middle of one.
 const ESCAPED_ZEROS: [u64; 2] =
