@@ -23,7 +23,7 @@ pub(crate) use status::Snapshot;
 
 use crate::{
     access::Networks,
-    chunks::Streams,
+    chunks::Chunks,
     clock::Clock,
     config::{Bounds, Config, Endpoint},
     control::Control,
@@ -67,7 +67,7 @@ pub(crate) struct Router {
     performed: usize,
     pool: Pool,
     outbox: Outbox,
-    streams: Streams,
+    chunks: Chunks,
     /// Calls that had a large reply of late.
     bulk: Bulk,
     /// All objects there have been; a name of a slot is not used again.
@@ -122,7 +122,7 @@ impl Router {
             performed: 0,
             pool: Pool::default(),
             outbox: Outbox::default(),
-            streams: Streams::default(),
+            chunks: Chunks::new(),
             bulk: Bulk::default(),
             entries: Vec::new(),
             names: HashMap::new(),
@@ -235,7 +235,7 @@ impl Router {
             self.session.next_wake(),
             self.next_try,
             self.outbox.next_wake(),
-            self.streams.next_wake(),
+            self.chunks.next_wake(),
             self.bulk.next_wake(),
         ];
         let next = wakes.into_iter().flatten().fold(self.health.next, Uptime::min);
@@ -252,7 +252,7 @@ impl Router {
         if self.outbox.next_wake().is_some_and(|wake| wake <= now) {
             self.retry_replies();
         }
-        if self.streams.next_wake().is_some_and(|wake| wake <= now) {
+        if self.chunks.next_wake().is_some_and(|wake| wake <= now) {
             self.send_chunks();
         }
         self.bulk.trim_memory(now);
@@ -418,9 +418,8 @@ impl Router {
         if job.reply.len() >= LENT {
             self.bulk.note(&job);
         }
-        if Streams::takes(&job) {
-            self.streams.take(job, self.clock.now());
-            return self.send_chunks();
+        if let Some(credit) = Chunks::takes(&job) {
+            return self.send_in_chunks(credit, job);
         }
         let lost = self.outbox.send(job, &mut *self.transport, &mut self.pool, self.clock);
         if let Some(peer) = lost {

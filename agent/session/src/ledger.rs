@@ -90,7 +90,11 @@ impl<J: Job> Ledger<J> {
             return self.forget(job, out);
         }
         self.loads.close(call.peer);
-        self.send(call.peer, job, out);
+        // The copy may have taken the room that there was; this connection is likely to be dead.
+        match self.loads.no_room(job.reply().len()) {
+            Some(why) => self.answer(job, why, Executed::Yes, out),
+            None => self.send(call.peer, job, out),
+        }
     }
 
     /// The session itself ends the call.

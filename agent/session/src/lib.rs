@@ -39,6 +39,7 @@ mod ledger;
 mod object;
 mod session;
 mod stats;
+mod stream;
 
 pub use budget::Budget;
 pub use event::{
@@ -49,3 +50,4 @@ pub use lease::{Holder, Lease, LeaseToken, MAX_TTL, MIN_TTL};
 pub use proximity_proto::{Effect, call::CallId, fault::Executed};
 pub use session::Session;
 pub use stats::{Refused, Stats};
+pub use stream::{Delivery, Moved, Pace, Part, Streams};

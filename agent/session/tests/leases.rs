@@ -197,3 +197,13 @@ fn old_clients_do_what_the_object_lets_them() {
     let new = Request { id: Some(rig::id(1)), ..write(off, "d") };
     assert_eq!(rig.request(new), ["start d"]);
 }
+
+#[test]
+fn a_copy_that_takes_the_last_room_leaves_none_for_the_first() {
+    let (mut rig, board) = Rig::new(32);
+    rig.session.set_budget(Budget { all_unread_bytes: 10, ..Budget::default() });
+    rig.request(Request { id: Some(rig::id(1)), ..write(board, "first") });
+    rig.request(Request { id: Some(rig::id(1)), peer: PeerId(2), ..write(board, "copy") });
+    assert_eq!(rig.done_with(board, b"6bytes"), ["reply copy 6bytes", "refuse first NoRoom yes"]);
+    assert_eq!(rig.session.unread_bytes(), 6);
+}

@@ -2,7 +2,7 @@
 
 use super::Router;
 use crate::{
-    chunks::{CHUNK, Moved},
+    chunks::{CHUNK, Step},
     job::Job,
     os,
 };
@@ -89,14 +89,14 @@ fn hash(call: &Call<'_>) -> u64 {
 impl Router {
     /// Nothing is left to be done, nor to be sent in parts.
     pub(super) fn is_over(&self) -> bool {
-        self.drained && self.streams.is_empty()
+        self.drained && self.chunks.is_empty()
     }
 
     /// A connection is gone.
     pub(super) fn gone(&mut self, peer: PeerId) {
         self.feed(Event::PeerGone { peer });
-        while let Some(moved) = self.streams.gone(peer, &mut self.pool) {
-            self.moved(moved);
+        while let Some(step) = self.chunks.gone(peer, &mut self.pool) {
+            self.moved(step);
         }
     }
 
@@ -109,14 +109,14 @@ impl Router {
             self.taken(back.peer, back.bytes);
         }
         if any {
-            self.streams.try_again(self.clock.now());
+            self.chunks.try_again(self.clock.now());
         }
     }
 
     /// A client takes more parts of a result.
     pub(super) fn grant(&mut self, id: Option<CallId>, credit: u64, job: Box<Job>) {
         if let (Some(id), Some(peer)) = (id, job.peer_id()) {
-            self.streams.grant(peer, id, credit, self.clock.now());
+            self.chunks.grant(peer, id, credit, self.clock.now());
         }
         self.pool.give_back(job);
         self.send_chunks();
@@ -125,28 +125,37 @@ impl Router {
     /// Sends what may be sent of results that go out in parts.
     pub(super) fn send_chunks(&mut self) {
         let now = self.clock.now();
-        while let Some(moved) = self.streams.advance(&mut *self.transport, &mut self.pool, now) {
-            self.moved(moved);
+        while let Some(step) = self.chunks.advance(&mut *self.transport, &mut self.pool, now) {
+            self.moved(step);
         }
     }
 
-    fn moved(&mut self, moved: Moved) {
-        match moved {
-            Moved::Lent(peer, bytes) => {
+    /// Sends a job's reply in parts.
+    pub(super) fn send_in_chunks(&mut self, credit: (CallId, u64), job: Box<Job>) {
+        let now = self.clock.now();
+        if let Some((peer, bytes)) = self.chunks.take(credit, job, &mut self.pool, now) {
+            self.taken(peer, bytes);
+        }
+        self.send_chunks();
+    }
+
+    fn moved(&mut self, step: Step) {
+        match step {
+            Step::Lent(peer, bytes) => {
                 self.session.sent(peer, bytes);
                 self.bulk.weigh(self.session.unread_bytes(), self.clock.now());
             }
-            Moved::Ended(peer, bytes, job) => {
+            Step::Ended(peer, bytes, job) => {
                 self.taken(peer, bytes);
                 self.deliver(job);
             }
-            Moved::Dropped(peer, bytes, gone) => {
+            Step::Stalled(peer, bytes) => {
                 self.taken(peer, bytes);
-                if gone {
-                    self.feed(Event::PeerGone { peer });
-                } else {
-                    log::info!("a client takes nothing of a large reply: it was dropped");
-                }
+                log::info!("a client takes nothing of a large reply: it was dropped");
+            }
+            Step::Gone(peer, bytes) => {
+                self.taken(peer, bytes);
+                self.feed(Event::PeerGone { peer });
             }
         }
     }

@@ -145,6 +145,8 @@ fn a_changed_object_is_replaced_once_its_running_call_has_ended() {
     stage.until_held(1);
     let other = agent.caller();
     let queued = other.begin("actor.peek");
+    // Answered behind it: the agent has it before it is told to reload.
+    other.hello();
     agent.control.reload(config(vec![("actor", "2", stage.opener())]));
     assert_eq!(other.answer(queued).not_executed(), "Removed");
     assert_eq!(other.call("actor.peek"), opening("actor"));

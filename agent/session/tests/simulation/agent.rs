@@ -4,6 +4,7 @@
 use crate::{
     board::Op,
     client::{Answer, Body, Message, Sent},
+    line::{self, Line},
     plan::Mutation,
     record::Execution,
     world::{Happening, MS, Time, World},
@@ -19,13 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub(crate) struct Work {
     /// Counts the requests of a life of the agent.
     serial: usize,
-    client: usize,
+    pub(crate) peer: u64,
+    pub(crate) client: usize,
     /// None for the request to cancel a call.
-    sent: Option<Sent>,
+    pub(crate) sent: Option<Sent>,
     /// How often it has given its board back.
     part: u8,
     result: u64,
-    reply: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
 }
 
 impl Job for Work {
@@ -67,14 +69,18 @@ pub(crate) struct Agent {
     pub(crate) life: u32,
     /// It was sent SIGSTOP, and gets SIGCONT then.
     pub(crate) stopped_until: Time,
-    started: Time,
-    session: Option<Session<Work>>,
+    pub(crate) started: Time,
+    /// What is on its way to clients.
+    pub(crate) line: Line,
+    pub(crate) session: Option<Session<Work>>,
     /// The object that stands for each board.
     objects: Vec<ObjectId>,
     /// By object.
     slots: Vec<Slot>,
     /// By serial: whether the request has ended.
     ended: Vec<bool>,
+    /// By connection: calls that have come and not ended.
+    in_flight: BTreeMap<u64, usize>,
     /// What came while it was down.
     mailbox: Vec<Message>,
     ticks_at: Option<Time>,
@@ -96,13 +102,23 @@ struct Slot {
     last: Option<usize>,
 }
 
+impl Agent {
+    /// Whether the call came more than once.
+    pub(crate) fn is_copied(&self, id: CallId) -> bool {
+        self.copied.contains(&id)
+    }
+}
+
 impl World {
-    fn uptime(&self) -> Uptime {
+    pub(crate) fn uptime(&self) -> Uptime {
         Uptime::from_micros(self.now - self.agent.started)
     }
 
     pub(crate) fn restart(&mut self) {
         let mut session = Session::new(self.rng.next());
+        if self.plan.mutation != Some(Mutation::NoBudget) {
+            session.set_budget(line::BUDGET);
+        }
         let queue = self.plan.queue;
         let options = ObjectOptions { queue, ..ObjectOptions::default() };
         let agent = &mut self.agent;
@@ -113,6 +129,8 @@ impl World {
         agent.slots =
             (0..self.plan.boards).map(|board| Slot { board, hand: None, last: None }).collect();
         agent.ended.clear();
+        agent.in_flight.clear();
+        agent.line = Line::default();
         agent.ticks_at = None;
         agent.leases.clear();
         agent.locks = 0;
@@ -163,6 +181,7 @@ impl World {
         let Message { peer, client, body } = message;
         let mut work = Work {
             serial: self.agent.ended.len(),
+            peer,
             client,
             sent: None,
             part: 0,
@@ -182,12 +201,21 @@ impl World {
             Body::Call(sent) => {
                 self.agent.ended.push(false);
                 work.sent = Some(sent);
-                if !self.agent.seen.insert(sent.id) {
+                let is_copy = !self.agent.seen.insert(sent.id);
+                if is_copy {
                     self.agent.copied.insert(sent.id);
                 }
+                let serial = work.serial;
                 let request = self.request(PeerId(peer), sent, work);
+                *self.agent.in_flight.entry(peer).or_default() += 1;
                 self.feed(Event::Request(request));
+                let count = self.agent.in_flight.get(&peer).copied().unwrap_or(0);
+                let is_taken = self.agent.ended.get(serial) == Some(&false);
+                if is_taken && !is_copy && count > line::BUDGET.in_flight {
+                    self.record.violate("a connection has more calls in progress than it may");
+                }
             }
+            Body::Credit(id, credit) => self.grant(peer, self.mutated(id), credit),
             Body::Lock { board, token } => self.lock(client, board, token),
             Body::Release { board, token } => {
                 let (now, object) = (self.uptime(), self.agent.objects[board]);
@@ -204,7 +232,9 @@ impl World {
         let object = self.agent.objects[sent.board];
         let effect = if sent.op.writes() { Effect::Write } else { Effect::Read };
         let quick = sent.op == Op::ReadQuick;
-        let request = Request { quick, ..Request::new(peer, object, effect, work) };
+        // The router knows what a call weighs that it has seen before: here of every other.
+        let bulk = if sent.id.seq.is_multiple_of(2) { sent.op.bulk() } else { 0 };
+        let request = Request { quick, bulk, ..Request::new(peer, object, effect, work) };
         if sent.old {
             return request;
         }
@@ -218,7 +248,7 @@ impl World {
         }
     }
 
-    fn mutated(&self, id: CallId) -> CallId {
+    pub(crate) fn mutated(&self, id: CallId) -> CallId {
         let sequence_only = self.plan.mutation == Some(Mutation::SequenceOnly);
         CallId { client: if sequence_only { [0; 16] } else { id.client }, ..id }
     }
@@ -259,11 +289,20 @@ impl World {
     pub(crate) fn peer_gone(&mut self, life: u32, peer: u64) {
         if life == self.agent.life {
             self.feed(Event::PeerGone { peer: PeerId(peer) });
+            self.agent.in_flight.remove(&peer);
+            self.throw_away(peer);
         }
     }
 
     /// Gives the session an event, and carries out what it says.
     pub(crate) fn feed(&mut self, event: Event<Work>) {
+        self.feed_only(event);
+        self.pump();
+        self.plan_tick();
+    }
+
+    /// The same, and sends nothing more of large results.
+    pub(crate) fn feed_only(&mut self, event: Event<Work>) {
         let mut events = VecDeque::from([event]);
         let mut actions = Vec::new();
         while let Some(event) = events.pop_front() {
@@ -278,8 +317,8 @@ impl World {
             for action in actions.drain(..) {
                 self.act(action, &mut events);
             }
+            self.check_budget();
         }
-        self.plan_tick();
     }
 
     fn plan_tick(&mut self) {
@@ -310,7 +349,11 @@ impl World {
             }
             Action::Reply { job } => {
                 self.end(&job);
-                let (Some(sent), Ok(reply)) = (job.sent, <[u8; 16]>::try_from(&job.reply[..]))
+                if job.reply.len() >= line::BUDGET.counted_from {
+                    return self.send_large(job);
+                }
+                let (Some(sent), Some((reply, _))) =
+                    (job.sent, job.reply.split_first_chunk::<16>())
                 else {
                     return self.record.violate("a reply without a result");
                 };
@@ -324,6 +367,7 @@ impl World {
             }
             Action::Refuse { job, why, executed } => {
                 self.end(&job);
+                self.check_bound(&job, &why);
                 let Some(sent) = job.sent else {
                     return self.record.violate("a cancel request was refused");
                 };
@@ -346,7 +390,7 @@ impl World {
                     self.record.violate("drained with a call in hand");
                 }
                 self.check_ends();
-                self.crash();
+                self.agent.line.leaving = true;
             }
         }
     }
@@ -442,6 +486,10 @@ impl World {
             self.record.violate("two calls in one hand");
         }
         let Some(sent) = job.sent.filter(|_| job.part == 0) else { return };
+        if self.agent.line.owed(job.peer) >= line::BUDGET.unread_bytes {
+            self.record.violate("a call was started for a connection that reads nothing");
+        }
+        let slot = &self.agent.slots[object.index()];
         if sent.op.writes() {
             let board = slot.board;
             let holder = self.has_lease(board);
@@ -465,6 +513,11 @@ impl World {
         if std::mem::replace(&mut self.agent.ended[job.serial], true) {
             self.record.violate("a request ended twice");
         }
+        if job.sent.is_some()
+            && let Some(count) = self.agent.in_flight.get_mut(&job.peer)
+        {
+            *count = count.saturating_sub(1);
+        }
     }
 
     pub(crate) fn check_ends(&mut self) {
@@ -483,6 +536,5 @@ impl World {
 
 fn write_reply(job: &mut Work) {
     let seq = job.sent.map_or(0, |sent| sent.id.seq);
-    job.reply.clear();
-    job.reply.extend(seq.to_be_bytes().into_iter().chain(job.result.to_be_bytes()));
+    line::write_reply(&mut job.reply, seq, job.result, job.sent.map_or(0, |sent| sent.op.bulk()));
 }

@@ -9,6 +9,8 @@ pub(crate) enum Op {
     ReadQuick,
     /// Waits, then reads the register.
     WaitThenRead,
+    /// Reads the register, and so many bytes that follow from it.
+    ReadBulk(usize),
     /// Writes a value that no other call writes.
     Write(u64),
     /// Writes it, and comes back after a while to tell.
@@ -26,14 +28,21 @@ impl Op {
     pub(crate) fn written(self) -> Option<u64> {
         match self {
             Op::Write(value) | Op::WriteThenWait(value) | Op::WaitThenWrite(value) => Some(value),
-            Op::Read | Op::ReadQuick | Op::WaitThenRead => None,
+            Op::Read | Op::ReadQuick | Op::WaitThenRead | Op::ReadBulk(_) => None,
         }
+    }
+
+    /// How many bytes follow its result.
+    pub(crate) fn bulk(self) -> usize {
+        if let Op::ReadBulk(bytes) = self { bytes } else { 0 }
     }
 
     /// Whether its `part` (0, then 1 for those that wait) is the one that touches the register.
     pub(crate) fn touches_in(self, part: u8) -> bool {
         match self {
-            Op::Read | Op::ReadQuick | Op::Write(_) | Op::WriteThenWait(_) => part == 0,
+            Op::Read | Op::ReadQuick | Op::ReadBulk(_) | Op::Write(_) | Op::WriteThenWait(_) => {
+                part == 0
+            }
             Op::WaitThenRead | Op::WaitThenWrite(_) => part == 1,
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     board::Op,
+    line,
     plan::Plan,
     record::Seen,
     rng::Rng,
@@ -31,8 +32,16 @@ pub(crate) enum Body {
     Hello,
     Call(Sent),
     Cancel(CallId),
-    Lock { board: usize, token: LeaseToken },
-    Release { board: usize, token: LeaseToken },
+    /// So many more parts of a large result may come.
+    Credit(CallId, u64),
+    Lock {
+        board: usize,
+        token: LeaseToken,
+    },
+    Release {
+        board: usize,
+        token: LeaseToken,
+    },
 }
 
 /// A call on its way.
@@ -44,6 +53,8 @@ pub(crate) struct Sent {
     pub(crate) epoch: u64,
     pub(crate) expires: Uptime,
     pub(crate) lease: Option<LeaseToken>,
+    /// Parts of a large result that it takes at first.
+    pub(crate) credit: Option<u64>,
     pub(crate) board: usize,
     pub(crate) op: Op,
 }
@@ -51,10 +62,41 @@ pub(crate) struct Sent {
 /// From the agent to a client.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Hello { epoch: u64, now: Uptime },
-    Value { seq: u64, value: u64 },
-    Refused { seq: u64, why: Refusal, executed: Executed },
-    Locked { board: usize, token: LeaseToken },
+    Hello {
+        epoch: u64,
+        now: Uptime,
+    },
+    Value {
+        seq: u64,
+        value: u64,
+    },
+    Refused {
+        seq: u64,
+        why: Refusal,
+        executed: Executed,
+    },
+    /// A large result.
+    Whole {
+        seq: u64,
+        reply: Vec<u8>,
+    },
+    /// A part of one.
+    Chunk {
+        seq: u64,
+        index: u64,
+        count: u64,
+        data: Vec<u8>,
+    },
+    /// All parts of it were sent.
+    Chunked {
+        seq: u64,
+        count: u64,
+        bytes: usize,
+    },
+    Locked {
+        board: usize,
+        token: LeaseToken,
+    },
 }
 
 /// What a client waits for.
@@ -84,7 +126,12 @@ struct Pending {
     from: Time,
     /// How often it was sent.
     copies: u32,
+    /// The parts that have come of its result, and how many.
+    parts: (Vec<u8>, u64),
 }
+
+/// How many parts a client takes at first, and after how many it lets as many more come.
+const CREDIT: (u64, u64) = (3, 2);
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -97,6 +144,8 @@ pub(crate) struct Client {
     seq: u64,
     left: u64,
     pending: BTreeMap<u64, Pending>,
+    /// Until when it reads nothing that comes.
+    pub(crate) deaf_until: Time,
     /// By board: what it believes to have.
     leases: BTreeMap<usize, LeaseToken>,
 }
@@ -107,8 +156,23 @@ impl Client {
         let uuid = [u8::try_from(index + 1).unwrap_or(u8::MAX); 16];
         // One in eight is an old one.
         let old = index % 8 == 7;
-        let (pending, leases) = (BTreeMap::new(), BTreeMap::new());
-        Self { uuid, old, peer: 0, skew, hello: None, seq: 0, left: plan.calls, pending, leases }
+        Self {
+            uuid,
+            old,
+            peer: 0,
+            skew,
+            hello: None,
+            seq: 0,
+            left: plan.calls,
+            pending: BTreeMap::new(),
+            deaf_until: 0,
+            leases: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it reads what comes over the connection.
+    pub(crate) fn reads(&self, peer: u64) -> bool {
+        self.peer == peer
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -126,6 +190,9 @@ impl World {
     pub(crate) fn reconnect(&mut self, client: usize) {
         let gone = self.clients[client].peer;
         self.clients[client].peer = self.fresh_peer();
+        for pending in self.clients[client].pending.values_mut() {
+            pending.parts = (Vec::new(), 0);
+        }
         let wait = self.delay();
         self.after(wait, Happening::PeerGone(self.agent.life, gone));
     }
@@ -164,13 +231,17 @@ impl World {
         if !self.clients[client].old && self.rng.chance(self.plan.locks) {
             self.lock_or_release(client);
         }
+        if self.rng.chance(self.plan.deaf) {
+            self.clients[client].deaf_until = self.now + self.rng.between(50 * MS, 8000 * MS);
+        }
         self.after(think, Happening::Client(client, Timer::Next));
     }
 
     fn make_call(&mut self, client: usize) {
         let board = self.rng.pick(self.plan.boards);
         let span = self.rng.between(50 * MS, 1500 * MS);
-        let kind = self.rng.pick(10);
+        let kind = self.rng.pick(12);
+        let bulk = self.rng.between(0, 4000);
         if self.rng.chance(50) {
             self.reconnect(client);
         }
@@ -186,6 +257,7 @@ impl World {
             4 => Op::WaitThenRead,
             5..=7 => Op::Write(value),
             8 => Op::WriteThenWait(value),
+            9..=10 => Op::ReadBulk(usize::try_from(bulk).unwrap_or(0)),
             _ => Op::WaitThenWrite(value),
         };
         // The agent's clock said at least `agent` when hello's answer came; the own clock may have run
@@ -196,8 +268,10 @@ impl World {
         });
         let id = CallId { client: me.uuid, seq };
         let lease = me.leases.get(&board).copied();
-        let sent = Sent { id, old: me.old, epoch, expires, lease, board, op };
-        me.pending.insert(seq, Pending { sent, from: now, copies: 1 });
+        // Some are content with a whole one.
+        let credit = (!me.old && !bulk.is_multiple_of(4)).then_some(CREDIT.0);
+        let sent = Sent { id, old: me.old, epoch, expires, lease, credit, board, op };
+        me.pending.insert(seq, Pending { sent, from: now, copies: 1, parts: (Vec::new(), 0) });
         self.tell_agent(client, Body::Call(sent));
         self.after(span, Happening::Client(client, Timer::Deadline(seq)));
         self.send_again_later(client, seq);
@@ -250,6 +324,18 @@ impl World {
                 self.clients[client].leases.insert(board, token);
             }
             Answer::Value { seq, value } => self.conclude(client, seq, Outcome::Value(value)),
+            Answer::Whole { seq, reply } => self.take_result(client, seq, &reply),
+            Answer::Chunk { seq, index, count, data } => {
+                self.take_part(client, seq, (index, count), &data);
+            }
+            Answer::Chunked { seq, count, bytes } => {
+                let Some(pending) = self.clients[client].pending.get_mut(&seq) else { return };
+                let (data, parts) = std::mem::take(&mut pending.parts);
+                // One with a hole is none, and what is missing may yet come of another copy.
+                if parts == count && data.len() == bytes {
+                    self.take_result(client, seq, &data);
+                }
+            }
             Answer::Refused { seq, why, executed } => {
                 if why == Refusal::StaleEpoch {
                     self.clients[client].hello = None;
@@ -267,6 +353,32 @@ impl World {
                 };
                 self.conclude(client, seq, outcome);
             }
+        }
+    }
+
+    fn take_part(&mut self, client: usize, seq: u64, (index, count): (u64, u64), data: &[u8]) {
+        let Some(pending) = self.clients[client].pending.get_mut(&seq) else { return };
+        let (have, next) = &mut pending.parts;
+        if index == 0 {
+            (*have, *next) = (Vec::new(), 0);
+        }
+        if index != *next || index >= count {
+            return;
+        }
+        have.extend_from_slice(data);
+        *next += 1;
+        if next.is_multiple_of(CREDIT.1) {
+            let id = pending.sent.id;
+            self.tell_agent(client, Body::Credit(id, CREDIT.1));
+        }
+    }
+
+    /// A large result has come: it must be the board's, to the last byte.
+    fn take_result(&mut self, client: usize, seq: u64, reply: &[u8]) {
+        let Some(pending) = self.clients[client].pending.get(&seq) else { return };
+        match line::value_of(reply, seq, pending.sent.op.bulk()) {
+            Some(value) => self.conclude(client, seq, Outcome::Value(value)),
+            None => self.record.violate(format!("the result of call {seq} is not what was sent")),
         }
     }
 

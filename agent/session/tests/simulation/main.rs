@@ -9,6 +9,7 @@
 mod agent;
 mod board;
 mod client;
+mod line;
 mod linear;
 mod plan;
 mod record;
@@ -16,6 +17,7 @@ mod rng;
 mod world;
 
 use plan::{Mutation, Plan};
+use record::Met;
 use world::World;
 
 /// A number from the environment.
@@ -31,6 +33,7 @@ fn nothing_runs_twice_or_late_or_without_an_answer_in_a_thousand_worlds() {
     };
     let (mut calls, mut residual) = (0, 0);
     let mut outcomes = [0; 3];
+    let mut met = [0; 5];
     for seed in seeds {
         let record = World::run(seed, Plan::of(seed));
         if let Some(violation) = record.violation {
@@ -38,6 +41,10 @@ fn nothing_runs_twice_or_late_or_without_an_answer_in_a_thousand_worlds() {
         }
         calls += record.seen.len();
         residual += record.residual;
+        let Met { in_flight, unread, no_room, in_parts, stalled } = record.met;
+        for (sum, count) in met.iter_mut().zip([in_flight, unread, no_room, in_parts, stalled]) {
+            *sum += count;
+        }
         for seen in record.seen.values() {
             outcomes[match seen.outcome {
                 client::Outcome::Value(_) => 0,
@@ -51,6 +58,12 @@ fn nothing_runs_twice_or_late_or_without_an_answer_in_a_thousand_worlds() {
         "{calls} calls: {values} values, {not_executed} not executed, {unknown} unknown; \
          {residual} late by a stop before the board"
     );
+    let [in_flight, unread, no_room, in_parts, stalled] = met;
+    println!(
+        "refused: {in_flight} for too many calls in flight, {unread} for what was not read, {no_room} for \
+         what nobody read; large results: {in_parts} in parts, {stalled} that stood still"
+    );
+    assert!(calls < 20_000 || !met.contains(&0), "nothing is shown of some bound");
     let shows_enough = calls < 1000 || 3 * values > not_executed + unknown;
     assert!(shows_enough, "the worlds are so bad that they show little");
 }

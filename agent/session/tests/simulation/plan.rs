@@ -22,6 +22,8 @@ pub(crate) struct Plan {
     pub(crate) trouble: Time,
     /// At how many of 1,000 steps of a worker the agent is stopped: where it hurts most.
     pub(crate) stops: u64,
+    /// In how many of 1,000 moments a client stops to read, for a time.
+    pub(crate) deaf: u64,
     /// What is broken on purpose, to see that the checks notice.
     pub(crate) mutation: Option<Mutation>,
 }
@@ -43,10 +45,20 @@ pub(crate) enum Mutation {
     NoLastCheck,
     /// Calls lose the lease they are made under, and objects their leases' protection.
     NoLease,
+    /// Nobody has a budget.
+    NoBudget,
+    /// Replies that are thrown away with their connection are never reported as taken.
+    BudgetNotReturned,
+    /// Parts of large results are sent whether they were granted or not.
+    NoCredit,
+    /// Parts are sent however many are on their way.
+    NoWindow,
+    /// Where a result was held up, it goes on with bytes that it has sent already.
+    WrongOffset,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Mutation; 7] = [
+    pub(crate) const ALL: [Mutation; 12] = [
         Mutation::NoDeduplication,
         Mutation::NoEpoch,
         Mutation::NoDeadline,
@@ -54,6 +66,11 @@ impl Mutation {
         Mutation::LeaseWithoutEpoch,
         Mutation::NoLastCheck,
         Mutation::NoLease,
+        Mutation::NoBudget,
+        Mutation::BudgetNotReturned,
+        Mutation::NoCredit,
+        Mutation::NoWindow,
+        Mutation::WrongOffset,
     ];
 }
 
@@ -70,6 +87,7 @@ impl Plan {
         delay: 300 * MS,
         trouble: 2000 * MS,
         stops: 5,
+        deaf: 4,
         mutation: None,
     };
 

@@ -31,6 +31,21 @@ pub(crate) struct Seen {
     pub(crate) old: bool,
 }
 
+/// How often something happened that is to happen, or the worlds show nothing of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Met {
+    /// Calls refused for what their connection had in progress.
+    pub(crate) in_flight: u64,
+    /// Calls refused for what it had not read.
+    pub(crate) unread: u64,
+    /// Calls refused, or results dropped, for what all had not read.
+    pub(crate) no_room: u64,
+    /// Large results that went out in parts, to the last.
+    pub(crate) in_parts: u64,
+    /// Large results of which nothing moved for too long.
+    pub(crate) stalled: u64,
+}
+
 /// All that is checked at the end, and the first thing that was wrong on the way.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
@@ -40,6 +55,7 @@ pub(crate) struct Record {
     /// Calls that ran too late because the agent was stopped between its last check and the board:
     /// what no design removes.
     pub(crate) residual: u64,
+    pub(crate) met: Met,
 }
 
 impl Record {

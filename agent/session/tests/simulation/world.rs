@@ -5,6 +5,7 @@ use crate::{
     agent::{Agent, Step},
     board::Board,
     client::{Answer, Client, Message, Timer},
+    line::Letter,
     plan::Plan,
     record::Record,
     rng::Rng,
@@ -29,6 +30,14 @@ pub(crate) enum Happening {
     ArriveAgain(u32, Message),
     /// A message comes to a client.
     Answer(usize, Answer),
+    /// Something comes to a client down the line of its connection; what it weighed there is free then.
+    Deliver(Letter),
+    /// The agent of that life learns that so many bytes have left.
+    Left(u32, u64),
+    /// The agent of that life has waited long for so many bytes to leave.
+    Impatient(u32, u64),
+    /// The agent of that life wanted to send more parts of large results.
+    Pump(u32),
     /// A client's clock rings.
     Client(usize, Timer),
     /// A worker of that life of the agent takes its next step.
@@ -52,6 +61,9 @@ impl Happening {
                 | Self::ArriveAgain(..)
                 | Self::Worker(..)
                 | Self::Tick(_)
+                | Self::Left(..)
+                | Self::Impatient(..)
+                | Self::Pump(_)
                 | Self::PeerGone(..)
                 | Self::Trouble
         )
@@ -125,6 +137,7 @@ impl World {
         }
         world.plan_trouble();
         world.run_dry();
+        world.check_budget_is_back();
         // Whatever is left in the agent must end now.
         world.feed(Event::Drain);
         world.run_dry();
@@ -157,7 +170,16 @@ impl World {
                 self.receive(message);
             }
             Happening::ArriveAgain(..) => {}
-            Happening::Answer(client, answer) => self.answered(client, answer),
+            Happening::Answer(client, answer) => {
+                match self.clients[client].deaf_until.checked_sub(self.now) {
+                    None | Some(0) => self.answered(client, answer),
+                    Some(wait) => self.after(wait, Happening::Answer(client, answer)),
+                }
+            }
+            Happening::Deliver(letter) => self.deliver(letter),
+            Happening::Left(life, number) => self.left(life, number),
+            Happening::Impatient(life, number) => self.impatient(life, number),
+            Happening::Pump(life) => self.pump_again(life),
             Happening::Client(client, timer) => self.client_timer(client, timer),
             Happening::Worker(life, object, step) => self.worker(life, object, step),
             Happening::Tick(life) => self.tick(life),
