@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conftest import free_url, until
+from conftest import Process, free_url, until
 from objects import Bench
 from proximity import CallError, OutcomeUnknown, Proxy, Server
 
@@ -216,6 +216,42 @@ def test_a_proxy_may_be_used_after_fork(server: Server, way: str, tmp_path: Path
     )
     assert (run.returncode, run.stderr) == (0, ""), run.stderr
     assert run.stdout == "done 3\n"
+
+
+CROWDED = """
+import resource, sys, time
+from proximity import NotSent, Proxy
+proxies = [Proxy(sys.argv[1], "thing", timeout=1) for _ in range(50)]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+made, told = 0, []
+for proxy in proxies:
+    try:
+        made += proxy.double(1) == 2
+    except NotSent as error:
+        told.append(str(error))
+assert made and made + len(told) == 50, (made, told)
+assert any("can be opened: Too many open files" in text for text in told), told
+for proxy in proxies[:-1]:
+    proxy.close()
+while True:
+    try:
+        print("fine", proxies[-1].double(2))
+        break
+    except NotSent:  # libzmq closes a moment later
+        time.sleep(0.01)
+"""
+
+
+def test_a_process_with_no_room_for_a_connection_is_told_so() -> None:
+    with Process() as served:
+        run = subprocess.run(
+            [sys.executable, "-c", CROWDED, served.url],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (run.stdout, run.stderr) == ("fine 4\n", "")
 
 
 def interrupt_when(ready: Any) -> threading.Thread:

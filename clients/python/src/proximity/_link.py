@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import random
@@ -91,26 +92,34 @@ def dealer(context: Any, url: str) -> Any:
 def opened(context: Any, url: str) -> tuple[Any, Any]:
     """Makes a socket that connects, which waits for nothing, and its monitor.
 
-    Raises ValueError for an address that libzmq cannot even try.
+    Raises ValueError for an address that libzmq cannot even try, NotSent where there is no room.
     """
-    socket = dealer(context, url)
-    monitor = socket.get_monitor_socket(TAKEN | UP | DOWN)
+    socket = monitor = None
     try:
+        socket = dealer(context, url)
+        monitor = socket.get_monitor_socket(TAKEN | UP | DOWN)
         socket.connect(url)
     except zmq.ZMQError as error:
         shut(socket, monitor)
         if error.errno == zmq.ETERM:
             raise
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise call_error(
+                NotSent,
+                f"nothing was sent: no connection to {url} can be opened: {error.strerror}",
+                hint="close what is not used; proxies that one Agent gives share its connections",
+            ) from None
         raise ValueError(f"cannot connect to '{url}': {error.strerror}") from None
     return socket, monitor
 
 
 def shut(socket: Any, monitor: Any) -> None:
-    """Closes a socket and its monitor."""
-    if not socket.closed:  # as with its context
+    """Closes a socket and its monitor, as far as there are any."""
+    if socket is not None and not socket.closed:  # as with its context
         socket.disable_monitor()
-    monitor.close(0)
-    socket.close()
+        socket.close()
+    if monitor is not None:
+        monitor.close(0)
 
 
 def event_of(parts: Sequence[bytes]) -> int:
