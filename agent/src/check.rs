@@ -58,6 +58,7 @@ fn json(file: &str, loaded: &Loaded) -> String {
             "connections": config.bounds.connections,
             "legacy": legacy_word(config.legacy),
             "log": level(config),
+            "audit": config.audit,
             "objects": config.objects.iter().map(|object| json!({
                 "name": object.name,
                 "driver": object.kind,
@@ -109,7 +110,11 @@ fn settings(out: &mut String, config: &Config) -> std::fmt::Result {
     let (clients, unread) = (count(connections, "connection"), size(max_unread_all));
     writeln!(out, "{:<10} {clients}, {unread} unread in all", "")?;
     writeln!(out, "{:<10} {}", "legacy", legacy_word(config.legacy))?;
-    writeln!(out, "{:<10} {}", "log", level(config))
+    writeln!(out, "{:<10} {}", "log", level(config))?;
+    match &config.audit {
+        Some(path) => writeln!(out, "{:<10} {}", "audit", path.display()),
+        None => Ok(()),
+    }
 }
 
 fn objects_of(out: &mut String, config: &Config) -> std::fmt::Result {

@@ -7,7 +7,7 @@ pub use proximity_session::Legacy;
 
 use finding::{Source, about_file};
 use read::Reader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 mod bounds;
 mod diff;
@@ -41,6 +41,8 @@ pub struct Config {
     pub legacy: Legacy,
     /// What to log, unless the environment's `RUST_LOG` says otherwise.
     pub log: log::LevelFilter,
+    /// The file without a line in which no lease is given or taken, if there is to be one.
+    pub audit: Option<PathBuf>,
     /// The objects, by name.
     pub objects: Vec<ObjectConfig>,
 }

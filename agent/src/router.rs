@@ -23,6 +23,7 @@ pub(crate) use status::Snapshot;
 
 use crate::{
     access::Networks,
+    audit::Audit,
     chunks::Chunks,
     clock::Clock,
     config::{Bounds, Config, Endpoint},
@@ -84,6 +85,7 @@ pub(crate) struct Router {
     limits: Limits,
     queue: usize,
     bounds: Bounds,
+    audit: Audit,
     /// A request in JSON.
     text: Vec<u8>,
     /// How clients reach the agent.
@@ -134,6 +136,7 @@ impl Router {
             limits: config.limits,
             queue: config.queue,
             bounds: config.bounds,
+            audit: Audit { file: config.audit },
             text: Vec::new(),
             addresses: addresses.clone(),
             ignored: 0,

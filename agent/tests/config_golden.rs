@@ -135,6 +135,7 @@ fn a_good_file_as_json() {
             "connections": 1,
             "legacy": "ro",
             "log": "debug",
+            "audit": "/var/lib/proximity/audit.jsonl",
             "objects": [
                 { "name": "tally", "driver": "counter", "legacy": "rw" },
                 { "name": "maths", "driver": "calculator", "legacy": "ro" },

@@ -175,6 +175,7 @@ fn a_call_allocates_nothing_in_steady_state() {
         bounds: Bounds::default(),
         legacy: Legacy::default(),
         log: log::LevelFilter::Off,
+        audit: None,
         objects: vec![object],
     })
     .unwrap();

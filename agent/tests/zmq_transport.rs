@@ -86,6 +86,7 @@ fn config(listen: &[&str]) -> (Config, Hand) {
         bounds: Bounds::default(),
         legacy: Legacy::default(),
         log: log::LevelFilter::Off,
+        audit: None,
         objects: vec![object],
     };
     (config, Hand { entered: told, go })

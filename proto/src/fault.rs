@@ -194,11 +194,13 @@ pub enum Reason {
     TooManyClients,
     /// The call has run, and its result is no longer there.
     ReplyNotKept,
+    /// It must be written down, and cannot be.
+    AuditUnavailable,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 16] = [
         Reason::StaleEpoch,
         Reason::Expired,
         Reason::Busy,
@@ -214,6 +216,7 @@ impl Reason {
         Reason::TooManyPeers,
         Reason::TooManyClients,
         Reason::ReplyNotKept,
+        Reason::AuditUnavailable,
     ];
 
     /// The word on the wire.
@@ -234,6 +237,7 @@ impl Reason {
             Reason::TooManyPeers => "TooManyPeers",
             Reason::TooManyClients => "TooManyClients",
             Reason::ReplyNotKept => "ReplyNotKept",
+            Reason::AuditUnavailable => "AuditUnavailable",
         }
     }
 

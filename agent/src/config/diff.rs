@@ -8,7 +8,7 @@ pub struct Outline {
     listen: Vec<String>,
     plaintext: Vec<String>,
     /// Keys that have one value.
-    single: [(&'static str, String); 8],
+    single: [(&'static str, String); 9],
     objects: Vec<Object>,
 }
 
@@ -22,7 +22,8 @@ struct Object {
 impl Outline {
     /// What `config` says.
     pub fn of(config: &Config) -> Self {
-        let Config { listen, plaintext, limits, queue, bounds, legacy, log, objects } = config;
+        let Config { listen, plaintext, limits, queue, bounds, legacy, log, audit, objects } =
+            config;
         let object = |object: &super::ObjectConfig| Object {
             name: object.name.clone(),
             kind: object.kind,
@@ -41,6 +42,10 @@ impl Outline {
                 ("connections", bounds.connections.to_string()),
                 ("legacy", legacy_word(*legacy).to_owned()),
                 ("log", log.as_str().to_ascii_lowercase()),
+                (
+                    "audit",
+                    audit.as_deref().map_or("none".into(), |path| path.display().to_string()),
+                ),
             ],
             objects: objects.iter().map(object).collect(),
         }

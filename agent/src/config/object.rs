@@ -18,7 +18,7 @@ use toml::{
 pub(super) const KEYS: [&str; 4] = ["driver", "expose", "hide", "legacy"];
 
 /// The keys that stand above all tables: below a header they would be that table's.
-const FILE_KEYS: [&str; 9] = [
+const FILE_KEYS: [&str; 10] = [
     "listen",
     "plaintext",
     "max_frame",
@@ -28,6 +28,7 @@ const FILE_KEYS: [&str; 9] = [
     "max_unread_all",
     "connections",
     "log",
+    "audit",
 ];
 
 /// Told with a pattern that is wrong.

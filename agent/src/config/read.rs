@@ -14,6 +14,7 @@ use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr},
     ops::Range,
+    path::PathBuf,
     str::FromStr,
 };
 use toml::{
@@ -89,6 +90,7 @@ impl<'a> Reader<'a> {
             bounds: Bounds::read(&mut settings),
             legacy,
             log: log_level(&mut settings),
+            audit: audit(&mut settings),
             objects: self.objects(table, legacy),
         };
         self.mistakes(settings.finish(), table, 0..0, |key| {
@@ -258,6 +260,15 @@ pub(super) fn key_span(table: &DeTable<'_>, key: &str) -> Range<usize> {
 /// Where the value of `key` stands.
 pub(super) fn value_span(table: &DeTable<'_>, key: &str) -> Range<usize> {
     table.get(key).map(Spanned::span).unwrap_or_default()
+}
+
+/// Where the audit is kept.
+fn audit(settings: &mut Settings<'_>) -> Option<PathBuf> {
+    let path = settings.text("audit")?;
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        settings.refuse("audit", format!("'audit' is {path:?}; it must be a file's whole path"));
+    }
+    Some(path.into())
 }
 
 /// What to log.

@@ -5,11 +5,7 @@ use super::{
     arrival::{Asked, Refused},
     words,
 };
-use crate::{
-    audit::{self, Entry},
-    job::Job,
-    transport::Peer,
-};
+use crate::{audit::Entry, job::Job, transport::Peer};
 use proximity_proto::{
     Fault, ToReply,
     call::{Call, Op},
@@ -57,7 +53,7 @@ impl Router {
             if let Some(peer) = peer {
                 let what = Op::Steal.as_str();
                 let entry = Entry { what, object: call.name, holder: &holder, from: None };
-                audit::write(&entry, peer, self.clock.now(), Err("PermissionError"));
+                self.audit.write(&entry, peer, self.clock.now(), Err("PermissionError"));
             }
             return Err(own(fault));
         }
@@ -68,6 +64,14 @@ impl Router {
     pub(super) fn answer_lease(&mut self, asked: &LeaseAsked, epoch: Option<u64>, job: &mut Job) {
         let now = self.clock.now();
         let LeaseAsked { op, object, token, ttl, ref holder } = *asked;
+        let who = job.peer.clone().filter(|_| op != Op::Renew);
+        if let Some(peer) = &who {
+            let entry = Entry { what: op.as_str(), object: job.object(), holder, from: None };
+            if let Err((file, error)) = self.audit.ask(&entry, peer, now) {
+                let (fault, reason) = words::no_audit(file, &error);
+                return job.fail(&fault, Executed::No, reason);
+            }
+        }
         let session = &mut self.session;
         let mut from = None;
         let held = |expires: Uptime| Held { expires, ttl };
@@ -93,12 +97,12 @@ impl Router {
             }
         };
         let refused = done.as_ref().err().map(|why| words::refusal(why, job, None));
-        if let Some(peer) = job.peer.as_deref().filter(|_| op != Op::Renew) {
+        if let Some(peer) = who {
             let entry =
                 Entry { what: op.as_str(), object: job.object(), holder, from: from.as_ref() };
             let reason =
                 refused.as_ref().map(|(_, reason)| reason.map_or("refused", Reason::as_str));
-            audit::write(&entry, peer, now, reason.map_or(Ok(()), Err));
+            self.audit.write(&entry, &peer, now, reason.map_or(Ok(()), Err));
         }
         let from = from.map(|from| from.to_string());
         match (refused, done.ok().flatten()) {

@@ -322,6 +322,7 @@ impl Router {
         self.limits = config.limits;
         self.queue = config.queue;
         self.bounds = config.bounds;
+        self.audit.file = config.audit;
         self.transport.set_connections(config.bounds.connections);
         self.session.set_budget(config.bounds.budget());
         let mut before = std::mem::take(&mut self.names);

@@ -6,6 +6,7 @@ use proximity_proto::{
     fault::{Reason, did_you_mean},
 };
 use proximity_session::Refusal;
+use std::{io, path::Path};
 
 /// Objects that are named in an error: a list of hundreds helps nobody.
 const LISTED: usize = 12;
@@ -118,6 +119,14 @@ pub(super) fn too_many_peers(limit: usize) -> (Fault, Reason) {
     let fault = Fault::runtime_error(message)
         .hint("wait for one of them to end, or raise 'connections' in the agent's configuration");
     (fault, Reason::TooManyPeers)
+}
+
+/// What must be written down first, and cannot be.
+pub(super) fn no_audit(file: &Path, error: &io::Error) -> (Fault, Option<Reason>) {
+    log::error!("the audit cannot be written to {}: {error}", file.display());
+    let message = "the agent must write down who has an object, and cannot; its log says why";
+    let hint = "'audit' in the agent's configuration names the file";
+    (Fault::runtime_error(message).hint(hint), Some(Reason::AuditUnavailable))
 }
 
 /// A call for an earlier run of the agent.

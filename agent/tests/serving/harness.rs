@@ -279,6 +279,7 @@ pub(crate) fn config(objects: Vec<(&str, &str, Opener)>) -> Config {
         bounds: Bounds::default(),
         legacy: Legacy::default(),
         log: log::LevelFilter::Off,
+        audit: None,
         objects: objects.into_iter().map(object).collect(),
     }
 }

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         bounds: Bounds::default(),
         legacy: Legacy::default(),
         log: log::LevelFilter::Warn,
+        audit: None,
         objects: objects
             .into_iter()
             .map(|(name, opener)| ObjectConfig {
