@@ -7,7 +7,7 @@
 
 mod instrument;
 
-use instrument::{Device, Plug, Socket, lines};
+use instrument::{Act, Device, Instrument, Plug, Socket, lines};
 use rustix::time::{ClockId, clock_gettime};
 use std::{
     env, fs,
@@ -210,4 +210,54 @@ fn a_port_that_is_away_costs_next_to_nothing() {
     let spent = cpu().checked_sub(begun).unwrap();
     assert!(calls >= 10, "{calls} calls");
     assert!(spent < cost, "{spent:?} of CPU for {calls} calls in {absence:?}");
+}
+
+#[test]
+fn an_instrument_slower_than_its_timeout_gives_no_answer_to_a_wrong_command() {
+    let seed =
+        env::var(SEED).map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
+    let threads: Vec<_> =
+        (1..=8).map(|number| thread::spawn(move || slow(seed * 8 + number))).collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Asks an instrument that may take half as long again for its answer as it is given. What it owes comes all the same,
+/// one answer after the other.
+fn slow(seed: u64) {
+    let mut random = Random(seed);
+    let socket = Socket::new();
+    let mut chance = Random(seed ^ 0x9e37_79b9_7f4a_7c15);
+    let _instrument = Instrument::lines(&socket, move |line| {
+        let wait = Act::Wait(Duration::from_millis(chance.below(300) as u64));
+        let answer = match line.strip_prefix('Q') {
+            Some(number) => format!("A{number}\n"),
+            None if line == "ID" => "an instrument\n".to_owned(),
+            None => return Vec::new(),
+        };
+        vec![wait, Act::Say(answer.into_bytes())]
+    });
+    let mut port = Device::new(
+        "serial",
+        &format!("{}timeout = 0.2\nsettle = 0.02\nsync = 'ID'\n", socket.key()),
+    );
+    let (mut right, end) = (0, Instant::now() + BACK);
+    for number in 0.. {
+        // Now and then one that gives up at once, and leaves its answer behind.
+        let patience = if random.below(3) == 0 { 0.01 } else { 3.0 };
+        match port.text("query", &format!(r#"["Q{number}", {patience}]"#)) {
+            Ok(answer) => {
+                assert_eq!(answer, format!("A{number}"), "a wrong answer: {SEED}={seed}");
+                right += 1;
+            }
+            Err(fault) => {
+                assert_eq!(fault.class, "TimeoutError", "{}: {SEED}={seed}", lines(&fault))
+            }
+        }
+        if right == 4 {
+            return;
+        }
+        assert!(Instant::now() < end, "{right} right answers of {number}: {SEED}={seed}");
+    }
 }

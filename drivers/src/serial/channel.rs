@@ -94,8 +94,10 @@ pub(crate) struct Channel {
     allowed: Duration,
     /// The answer to [`Manners::sync`], once it is known.
     probe_answer: Option<Vec<u8>>,
-    /// How many answers to it may still come.
+    /// How many answers to it are to come on the open port.
     probes: u32,
+    /// How many may come that were asked for before the port was opened last; mostly they are lost.
+    old_probes: u32,
 }
 
 impl Channel {
@@ -105,6 +107,7 @@ impl Channel {
             allowed: manners.timeout,
             probe_answer: None,
             probes: 0,
+            old_probes: 0,
             manners,
             input: Vec::new(),
             start: 0,
@@ -156,6 +159,7 @@ impl Channel {
         if self.link.open(&limit)? {
             self.forget();
             (self.greeted, self.in_step) = (false, self.link.forgets());
+            self.old_probes += std::mem::take(&mut self.probes);
         }
         Ok(())
     }

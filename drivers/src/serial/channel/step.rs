@@ -4,12 +4,15 @@ use super::{Channel, Manners, Probe, TRICKLE, quoted};
 use crate::{reach::Limit, serial::SerialError};
 use proximity_proto::Context;
 use serialport::{ClearBuffer, SerialPort};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often a probe is sent to learn its answer.
 const MAX_LEARNED: u32 = 6;
 /// How many lines may come before the answer to a probe.
 const MAX_OWED: u32 = 100;
+/// How many timeouts without an answer tell that one that is owed does not come, for each up to so many.
+const LATE: u32 = 2;
+const MAX_LATE: u32 = 2;
 /// In how many slices silence is listened to.
 const SLICES: u32 = 10;
 
@@ -65,19 +68,37 @@ impl Channel {
         // Learning may have seen all answers already.
         let mut seen = self.probe_answer.is_none();
         self.probe_answer = Some(expected.clone());
-        if self.probes == 0 {
-            return Ok(());
-        }
+        let mut silent = 0;
         for _ in 0..MAX_OWED {
-            match self.line_behind(cx, &probe.end, &probe.query) {
-                Ok(line) if line == expected => (seen, self.probes) = (true, self.probes - 1),
-                Ok(_) => continue,
-                // Answers to earlier ones that went under with the port they were sent to.
-                Err(SerialError::NoAnswer { got: 0, .. }) if seen => self.probes = 0,
-                Err(error) => return Err(error),
-            }
-            if self.probes == 0 {
+            if self.probes == 0 && self.old_probes == 0 {
                 return Ok(());
+            }
+            match self.line_behind(cx, &probe.end, &probe.query) {
+                Ok(line) if line == expected => {
+                    (seen, silent) = (true, 0);
+                    match self.probes.checked_sub(1) {
+                        Some(left) => self.probes = left,
+                        None => self.old_probes = self.old_probes.saturating_sub(1),
+                    }
+                }
+                Ok(_) => silent = 0,
+                // What is not answered by now went under with the port it was sent to, or was not heard. On a port
+                // that was open all the time it may also be late: the instrument may be slower than it should.
+                Err(error @ SerialError::NoAnswer { got: 0, .. }) if seen => {
+                    let waited = silent;
+                    silent += 1;
+                    if cx.is_cancelled() || cx.remaining() == Some(Duration::ZERO) {
+                        // The next caller is not to wait for all of it again.
+                        if waited > 0 {
+                            (self.probes, self.old_probes) = (0, 0);
+                        }
+                        return Err(error);
+                    }
+                    if waited >= LATE * self.probes.min(MAX_LATE) {
+                        (self.probes, self.old_probes) = (0, 0);
+                    }
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(self.bad_answer(&probe.query, b"other lines", "what answered it before"))
