@@ -105,7 +105,7 @@ pub fn reloads(run: &Run) -> Verdict {
     let figures = &mut verdict.figures;
     figures.count("reloads", run.count);
     figures.count("changes", start.into());
-    figures.count("lost", of_board.count() as u64);
+    figures.count("of_the_unchanged_not_answered", of_board.count() as u64);
     figures.count("reads_of_the_changed", seen.len() as u64);
     figures.count("refused_of_the_changed", refused);
     verdict
