@@ -252,7 +252,7 @@ fn slow(seed: u64) {
                 right += 1;
             }
             Err(fault) => {
-                assert_eq!(fault.class, "TimeoutError", "{}: {SEED}={seed}", lines(&fault))
+                assert_eq!(fault.class, "TimeoutError", "{}: {SEED}={seed}", lines(&fault));
             }
         }
         if right == 4 {
