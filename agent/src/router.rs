@@ -51,6 +51,9 @@ const OPENING: Duration = Duration::from_secs(2);
 /// How long it waits at its end for objects to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long after all calls have ended the agent's end waits for clients to take large results in parts.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// Reports that are read before it is seen who else wants something: an object that tells of its
 /// progress without end is not to be all that is heard.
 const REPORTS: usize = 64;
@@ -98,6 +101,8 @@ pub(crate) struct Router {
     not_allowed: u64,
     draining: bool,
     drained: bool,
+    /// When the agent ends whatever is still to be sent.
+    farewell: Option<Uptime>,
 }
 
 impl Router {
@@ -144,6 +149,7 @@ impl Router {
             not_allowed: 0,
             draining: false,
             drained: false,
+            farewell: None,
         };
         router.transport.set_connections(config.bounds.connections);
         router.session.set_budget(config.bounds.budget());
@@ -240,6 +246,7 @@ impl Router {
             self.outbox.next_wake(),
             self.chunks.next_wake(),
             self.bulk.next_wake(),
+            self.farewell,
         ];
         let next = wakes.into_iter().flatten().fold(self.health.next, Uptime::min);
         let now = self.clock.now();
@@ -273,7 +280,8 @@ impl Router {
                 Report::Ran { slot, object, job, end } => self.ran(slot, object, job, end),
                 Report::Opened { slot, outcome } => self.opened(slot, outcome),
                 Report::Stopped { slot } => self.stopped(slot),
-                Report::Progress { peer, mut message } => {
+                Report::Progress { peer, mut message, told } => {
+                    told.fetch_sub(1, Relaxed);
                     // One that finds no room is not worth keeping: the next tells more.
                     let _ = self.transport.try_send(&peer, &mut message);
                 }
@@ -371,7 +379,10 @@ impl Router {
                     self.close_object(slot);
                 }
             }
-            Action::Drained => self.drained = true,
+            Action::Drained => {
+                self.drained = true;
+                self.farewell = Some(self.clock.now() + FAREWELL);
+            }
         }
     }
 
@@ -399,7 +410,7 @@ impl Router {
                     clock,
                     cancel: &entry.worker.cancel,
                     progressed: &entry.worker.progressed,
-                    mailbox: None,
+                    way: None,
                 };
                 let end = worker::run(&mut *object, table, &mut job, deadline, &surroundings);
                 self.ran(slot, object, job, end);

@@ -171,6 +171,13 @@ impl Peer {
         Arc::new(Self { id, principal, address, lent, served, route })
     }
 
+    /// One that no transport reaches.
+    #[cfg(test)]
+    pub(crate) fn nobody() -> Arc<Self> {
+        let route = Route { identity: Box::default(), fd: None, delimited: false };
+        Self::new(Principal::local(), None, route)
+    }
+
     /// How many bytes are on their way to it.
     pub(crate) fn lent(&self) -> usize {
         self.lent.load(Relaxed)

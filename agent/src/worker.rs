@@ -17,7 +17,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, Thread},
 };
@@ -42,10 +42,19 @@ pub(crate) enum Report {
     /// A call gave the object back.
     Ran { slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End },
     /// A call tells how far it is.
-    Progress { peer: Arc<Peer>, message: Vec<u8> },
+    Progress {
+        peer: Arc<Peer>,
+        message: Vec<u8>,
+        /// Counts those of the object that the router has not read; this is one.
+        told: Arc<AtomicU32>,
+    },
     /// The object is closed and the thread has ended.
     Stopped { slot: Slot },
 }
+
+/// How often a call may tell of its progress before the router has read of it: what it tells beyond that is left
+/// out, for the next tells more.
+const TOLD: u32 = 16;
 
 /// How running a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +105,7 @@ impl Worker {
             orders: Arc::clone(&orders),
             cancel: Arc::clone(&cancel),
             progressed: Arc::clone(&progressed),
+            told: Arc::default(),
         };
         let name = format!("object {}", desk.config.name);
         let thread = thread::Builder::new().name(name).spawn(move || desk.work())?;
@@ -117,6 +127,7 @@ struct Desk {
     orders: Arc<handover::Orders<Order>>,
     cancel: Arc<AtomicBool>,
     progressed: Arc<AtomicU64>,
+    told: Arc<AtomicU32>,
 }
 
 impl Desk {
@@ -133,7 +144,7 @@ impl Desk {
                         clock: self.clock,
                         cancel: &self.cancel,
                         progressed: &self.progressed,
-                        mailbox: Some(&self.mailbox),
+                        way: Some((&self.mailbox, &self.told)),
                     };
                     let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
                     self.mailbox.post(Report::Ran { slot, object, job, end });
@@ -173,8 +184,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) clock: Clock,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) progressed: &'a AtomicU64,
-    /// Where progress goes; nowhere from a call that the router runs itself, which has no time for it.
-    pub(crate) mailbox: Option<&'a Mailbox>,
+    /// Where progress goes, and what counts it; nowhere from a call that the router runs itself, which has no time
+    /// for it.
+    pub(crate) way: Option<(&'a Mailbox, &'a Arc<AtomicU32>)>,
 }
 
 /// Runs a call, or what is left of it.
@@ -276,10 +288,18 @@ impl Host for Caller<'_> {
     fn progress(&self, done: u64, total: u64, text: &str) {
         let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
         self.surroundings.progressed.store(now, Relaxed);
-        let (Some(peer), Some(mailbox)) = (self.peer, self.surroundings.mailbox) else { return };
+        let (Some(peer), Some((mailbox, told))) = (self.peer, self.surroundings.way) else {
+            return;
+        };
+        // Only this thread adds to it.
+        if told.load(Relaxed) >= TOLD {
+            return;
+        }
+        told.fetch_add(1, Relaxed);
         let mut message = Vec::new();
         reply::progress(&mut message, &self.to, done, total, text);
-        mailbox.post(Report::Progress { peer: Arc::clone(peer), message });
+        let (peer, told) = (Arc::clone(peer), Arc::clone(told));
+        mailbox.post(Report::Progress { peer, message, told });
     }
 }
 
@@ -289,4 +309,33 @@ fn what_it_said(panic: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     // Somebody threw a value that is no text.
     text.unwrap_or("(no message)").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bell::Bell;
+    use proximity_proto::call::Codec;
+
+    #[test]
+    fn a_call_that_tells_of_its_progress_without_end_fills_no_memory() {
+        let mailbox = Mailbox::new(Arc::new(Bell::new().unwrap()));
+        let (cancel, progressed, told) = Default::default();
+        let surroundings = Surroundings {
+            clock: Clock::start(),
+            cancel: &cancel,
+            progressed: &progressed,
+            way: Some((&mailbox, &told)),
+        };
+        let peer = Peer::nobody();
+        let to = ReplyTo { version: 2, codec: Codec::MessagePack, id: None, epoch: 1 };
+        let caller = Caller { surroundings: &surroundings, peer: Some(&peer), to };
+        let pending = || std::iter::from_fn(|| mailbox.take());
+        (0..1000).for_each(|step| caller.progress(step, 1000, ""));
+        assert_eq!(pending().count(), TOLD as usize);
+        // What the router has read makes room.
+        told.fetch_sub(1, Relaxed);
+        (0..1000).for_each(|step| caller.progress(step, 1000, ""));
+        assert_eq!(pending().count(), 1);
+    }
 }

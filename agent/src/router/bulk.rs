@@ -87,9 +87,10 @@ fn hash(call: &Call<'_>) -> u64 {
 }
 
 impl Router {
-    /// Nothing is left to be done, nor to be sent in parts.
+    /// Nothing is left to be done, nor to be sent in parts; or its clients take too long.
     pub(super) fn is_over(&self) -> bool {
-        self.drained && self.chunks.is_empty()
+        let is_late = || self.farewell.is_some_and(|farewell| farewell <= self.clock.now());
+        self.drained && (self.chunks.is_empty() || is_late())
     }
 
     /// A connection is gone.

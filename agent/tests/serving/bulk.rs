@@ -9,7 +9,7 @@ use proximity_proto::{
     message::{Content, Message},
     request::Arguments,
 };
-use std::sync::Arc;
+use std::{sync::Arc, thread, time::Duration};
 
 /// Bytes of a chunk.
 const CHUNK: usize = 256 << 10;
@@ -259,6 +259,27 @@ fn a_result_in_chunks_is_sent_to_its_end_though_the_agent_stops() {
     assert!(matches!(part(&caller, id), Part::Chunk(1, 3, _)));
     assert!(matches!(part(&caller, id), Part::Chunk(2, 3, _)));
     assert!(matches!(part(&caller, id), Part::End(3, _)));
+    agent.join();
+}
+
+#[test]
+fn a_stopping_agent_does_not_wait_for_ever_for_a_client_that_takes_its_time() {
+    let (agent, _stage) = agent(Bounds::default());
+    let caller = agent.caller();
+    let id = read(&caller, 30 * CHUNK, &with_credit(1));
+    assert!(matches!(part(&caller, id), Part::Chunk(0, 31, _)));
+    agent.control.drain();
+    // A part now and then would keep it for six seconds.
+    let mut parts = 1;
+    while parts < 31 {
+        thread::sleep(Duration::from_millis(200));
+        grant(&caller, id, 1);
+        if caller.client.receive(Duration::from_secs(2)).is_none() {
+            break;
+        }
+        parts += 1;
+    }
+    assert!(parts < 31, "it waited for all of them");
     agent.join();
 }
 

@@ -21,6 +21,7 @@ pub mod corpus;
 pub mod drive;
 pub mod measure;
 pub mod mutate;
+pub mod nil;
 mod target;
 
 /// A way in, and what must hold there.

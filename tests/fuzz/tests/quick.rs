@@ -2,7 +2,7 @@
 
 #![allow(clippy::panic, clippy::expect_used, reason = "a failing test panics")]
 
-use proximity_fuzz::{TARGETS, corpus, drive};
+use proximity_fuzz::{TARGETS, corpus, drive, measure, nil};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
@@ -48,6 +48,13 @@ fn any_bytes_as_gateware() {
 #[test]
 fn any_text_as_a_configuration() {
     quick("config", 10_000);
+}
+
+#[test]
+fn sixteen_mebibytes_of_nothing_are_refused_without_memory() {
+    let nils = nil::bytes();
+    let error = measure::within(0, 0, || nil::refuse(&nils));
+    assert_eq!(error, "the message has more than 65536 values (at byte 65540)");
 }
 
 #[test]

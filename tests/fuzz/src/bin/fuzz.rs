@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to its user")]
 
 use lexopt::{Arg, ValueExt};
-use proximity_fuzz::{TARGETS, Target, drive, target};
+use proximity_fuzz::{TARGETS, Target, drive, nil, target};
 use std::{error::Error, fs, path::PathBuf, process::ExitCode, time::SystemTime};
 
 struct Options {
@@ -89,5 +89,11 @@ fn work(options: &Options) -> Result<bool, Box<dyn Error>> {
             }
         }
     }
-    Ok(whole)
+    let time = nil::time();
+    println!(
+        "{{\"what\": \"16 MiB of nil refused\", \"ms\": {:.3}, \"at_most\": {}}}",
+        time.as_secs_f64() * 1e3,
+        nil::LIMIT.as_millis()
+    );
+    Ok(whole && time <= nil::LIMIT)
 }
