@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a failing test panics")]
 
 pub mod crowd;
+pub mod faulty;
 pub mod foo;
 pub mod odd;
 pub mod process;

@@ -215,7 +215,7 @@ fn back(
 
 /// Finds where ZMTP 3's messages begin and end.
 #[derive(Default)]
-struct Messages {
+pub(crate) struct Messages {
     /// Bytes of the greeting that have passed; each end waits for some of the other's.
     greeted: usize,
     pending: Vec<u8>,
@@ -229,7 +229,7 @@ const COMMAND: u8 = 4;
 
 impl Messages {
     /// The whole messages that `bytes` complete, and everything else whole: true for a message.
-    fn take(&mut self, bytes: &[u8]) -> Vec<(bool, Vec<u8>)> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Vec<(bool, Vec<u8>)> {
         let mut whole = Vec::new();
         let (greeting, bytes) = bytes.split_at(bytes.len().min(GREETING - self.greeted));
         if !greeting.is_empty() {

@@ -1,19 +1,27 @@
 //! The call contract, held by real processes under real faults: the quick form of `cargo xtask soak`.
 
-#![allow(clippy::expect_used, reason = "a failing test panics")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a failing test panics")]
 
 use proximity_tests::{
+    faulty::Mistake,
     proxy::Fault,
     rig::{
         Tolerance,
         parts::{self, End, Run},
         reload, storm,
+        verdict::Verdict,
     },
 };
 use std::time::Duration;
 
 fn run(count: u64) -> Run {
-    Run { count, seed: u64::from(std::process::id()), tolerance: Tolerance::BUSY, worlds: 1 }
+    Run {
+        count,
+        seed: u64::from(std::process::id()),
+        tolerance: Tolerance::BUSY,
+        worlds: 1,
+        mistake: None,
+    }
 }
 
 #[test]
@@ -63,6 +71,41 @@ fn lost_replies_make_nothing_run_twice() {
     let run = run(1000);
     println!("{run:?}");
     parts::increments(&run).assert();
+}
+
+/// How a mistake is looked for, and what it breaks.
+fn looked_for(mistake: Mistake, seed: u64) -> (Verdict, &'static [&'static str]) {
+    let of = |count| Run { mistake: Some(mistake), seed, ..run(count) };
+    match mistake {
+        Mistake::NoDeduplication => {
+            (parts::bad_link(&of(30), Fault::CutAfter(600), false), &["double"])
+        }
+        Mistake::NoEpoch => (parts::restarts(&of(20), End::Kill), &["double"]),
+        Mistake::NoDeadline => {
+            let (shortest, longest) = (Duration::from_millis(500), Duration::from_millis(600));
+            (parts::stops(&of(3), shortest, longest), &["late_start"])
+        }
+        Mistake::SequenceOnly => {
+            (parts::bad_link(&of(15), Fault::None, false), &["lost", "not_linearizable"])
+        }
+    }
+}
+
+#[test]
+fn every_mistake_of_a_real_agent_is_found() {
+    for mistake in Mistake::ALL {
+        // Where the mistake shows is left to chance; twenty runs without it would be no chance.
+        let found = (1..=20).find_map(|seed| {
+            let (verdict, kinds) = looked_for(mistake, seed);
+            let first = verdict
+                .broken
+                .iter()
+                .find(|text| kinds.iter().any(|kind| text.split(':').next() == Some(*kind)));
+            first.map(|text| (seed, text.clone()))
+        });
+        let Some((seed, text)) = found else { panic!("{mistake:?} was not found") };
+        println!("{mistake:?}: in run {seed}: {text}");
+    }
 }
 
 #[test]

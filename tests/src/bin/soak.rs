@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     println!("seed {seed}");
     // An agent that is stopped or away needs no processor.
     let worlds = if matches!(part.as_str(), "outage" | "stop") { 4 } else { 1 };
-    let run = Run { count, seed, tolerance: Tolerance::PROMISED, worlds };
+    let run = Run { count, seed, tolerance: Tolerance::PROMISED, worlds, mistake: None };
     let mut verdict = match part.as_str() {
         "kill" => parts::restarts(&run, End::Kill),
         "brief" => parts::restarts(&run, End::Brief),

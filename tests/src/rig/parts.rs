@@ -8,6 +8,7 @@ use super::{
     world::{World, journalled},
 };
 use crate::{
+    faulty::Mistake,
     proxy::{Fault, Proxy},
     rng::Rng,
 };
@@ -51,6 +52,8 @@ pub struct Run {
     pub tolerance: Tolerance,
     /// Agents at once, each with a board and clients of its own, that share the count.
     pub worlds: u64,
+    /// What the agents do wrong, where the rig is tried itself.
+    pub mistake: Option<Mistake>,
 }
 
 /// Tells on standard output how far it is, about 20 times.
@@ -132,7 +135,7 @@ struct Cycles {
 }
 
 fn cycles(run: &Run, end: End) -> Cycles {
-    let mut world = World::start();
+    let mut world = World::start(run.mistake);
     let mut rng = Rng::new(run.seed);
     let callers = Callers::start(&world.agent.endpoint, CLIENTS, run.seed, Habits::MIXED);
     let mut ready = vec![Instant::now()];
@@ -196,7 +199,7 @@ pub fn stops(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
 }
 
 fn stops_of_one(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
-    let world = World::start();
+    let world = World::start(run.mistake);
     let mut rng = Rng::new(run.seed);
     let callers = Callers::start(&world.agent.endpoint, CLIENTS, run.seed, Habits::MIXED);
     callers.wait_for_success_after(Instant::now());
@@ -224,7 +227,7 @@ fn stops_of_one(run: &Run, shortest: Duration, longest: Duration) -> Verdict {
 ///
 /// If the agent does not come up.
 pub fn increments(run: &Run) -> Verdict {
-    let world = World::start();
+    let world = World::start(run.mistake);
     let address = world.agent.endpoint.trim_start_matches("tcp://").parse().expect("an address");
     let link = Proxy::start(address, Fault::DropReplies(300), run.seed);
     let calls = run.count / CLIENTS as u64;
@@ -256,11 +259,11 @@ pub fn bad_link(run: &Run, fault: Fault, before_board: bool) -> Verdict {
     let behind = board.addr();
     if before_board {
         let link = Proxy::start(behind, fault, run.seed);
-        let world = World::before(board, link.address());
+        let world = World::before(board, link.address(), run.mistake);
         let calls = Callers::start(&world.agent.endpoint, CLIENTS, run.seed, habits).finish();
         return judge(&calls, &world.executions(), &[], run.tolerance);
     }
-    let world = World::before(board, behind);
+    let world = World::before(board, behind, run.mistake);
     let address = world.agent.endpoint.trim_start_matches("tcp://").parse().expect("an address");
     let link = Proxy::start(address, fault, run.seed);
     let calls = Callers::start(&link.endpoint(), CLIENTS, run.seed, habits).finish();

@@ -74,7 +74,7 @@ pub fn judge(
     for execution in executions {
         runs.entry(execution.value).or_default().push(execution);
     }
-    let mut residual = 0;
+    let mut residual: BTreeMap<Option<Instant>, u64> = BTreeMap::new();
     let mut latest_start = Duration::ZERO;
     let mut latest_answer = Duration::ZERO;
     for call in calls {
@@ -110,16 +110,22 @@ pub fn judge(
                 judge.breaks("late_start", || format!("started {late:?} late: {call:?}"));
             } else if run.at > call.deadline + tolerance.start {
                 // Stopped between its last check and the board: what no design removes.
-                residual += 1;
+                let stop = stops.iter().rev().find(|(begin, _)| *begin <= run.at);
+                *residual.entry(stop.map(|(begin, _)| *begin)).or_default() += 1;
             }
         }
+    }
+    // A board does one thing at a time: no more than one call of it can be so far.
+    for count in residual.values().filter(|count| **count > 1) {
+        judge
+            .breaks("late_start", || format!("{count} writes after one stop, past their deadline"));
     }
     check_registers(calls, &mut judge);
     let mut figures = Figures::default();
     count_outcomes(calls, &mut figures);
     figures.count("executions", executions.len() as u64);
     figures.count("distinct_executions", runs.len() as u64);
-    figures.count("residual", residual);
+    figures.count("residual", residual.values().sum());
     figures.time("latest_start", latest_start);
     figures.time("latest_answer", latest_answer);
     for kind in KINDS {

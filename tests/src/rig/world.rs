@@ -1,6 +1,9 @@
 //! A mock board that keeps a journal, and an agent before it.
 
-use crate::process::Agent;
+use crate::{
+    faulty::Mistake,
+    process::{Agent, program},
+};
 use mock_fpga::{Config, Mock, Written};
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -34,16 +37,15 @@ pub struct World {
 }
 
 impl World {
-    /// Starts both.
+    /// Starts both; an agent with a `mistake`, if that is what is to be found.
     ///
     /// # Panics
     ///
     /// If they do not come up.
-    pub fn start() -> Self {
+    pub fn start(mistake: Option<Mistake>) -> Self {
         let board = journalled();
-        let agent = Agent::start(&objects(board.addr(), 0));
-        let objects = objects(board.addr(), 0);
-        Self { board, agent, objects }
+        let link = board.addr();
+        Self::before(board, link, mistake)
     }
 
     /// Starts both, with the agent's log in a file, whose path is the second.
@@ -63,9 +65,13 @@ impl World {
     /// # Panics
     ///
     /// If it does not come up.
-    pub fn before(board: Mock, link: SocketAddr) -> Self {
-        let objects = objects(link, 0);
-        let agent = Agent::start(&objects);
+    pub fn before(board: Mock, link: SocketAddr, mistake: Option<Mistake>) -> Self {
+        let (agent, line) = match mistake {
+            Some(mistake) => ("faulty-agent", mistake.line()),
+            None => ("proximity-agent", String::new()),
+        };
+        let objects = line + &objects(link, 0);
+        let agent = Agent::start_as(&program(agent), &objects);
         Self { board, agent, objects }
     }
 
