@@ -66,12 +66,12 @@ impl World {
     ///
     /// If it does not come up.
     pub fn before(board: Mock, link: SocketAddr, mistake: Option<Mistake>) -> Self {
-        let (agent, line) = match mistake {
+        let (which, line) = match mistake {
             Some(mistake) => ("faulty-agent", mistake.line()),
             None => ("proximity-agent", String::new()),
         };
         let objects = line + &objects(link, 0);
-        let agent = Agent::start_as(&program(agent), &objects);
+        let agent = Agent::start_as(&program(which), &objects);
         Self { board, agent, objects }
     }
 
