@@ -66,11 +66,11 @@ impl World {
     ///
     /// If it does not come up.
     pub fn before(board: Mock, link: SocketAddr, mistake: Option<Mistake>) -> Self {
-        let (which, line) = match mistake {
+        let (which, comment) = match mistake {
             Some(mistake) => ("faulty-agent", mistake.line()),
             None => ("proximity-agent", String::new()),
         };
-        let objects = line + &objects(link, 0);
+        let objects = comment + &objects(link, 0);
         let agent = Agent::start_as(&program(which), &objects);
         Self { board, agent, objects }
     }
