@@ -254,6 +254,50 @@ def test_a_process_with_no_room_for_a_connection_is_told_so() -> None:
     assert (run.stdout, run.stderr) == ("fine 4\n", "")
 
 
+NO_ROOM_TO_HURRY = """
+import os, resource, subprocess, sys
+from proximity import CallError, Proxy
+
+forks, url = sys.argv[1:]
+pipe = subprocess.PIPE
+served = subprocess.Popen([sys.executable, forks, url], stdin=pipe, stdout=pipe, text=True)
+heard = [served.stdout.readline()]
+
+def tell(word):
+    served.stdin.write(word + chr(10))
+    served.stdin.flush()
+    heard.append(served.stdout.readline())
+
+with served, Proxy(url, "thing") as proxy:
+    ways = proxy.double, lambda x, timeout: proxy.call_async("double", x, timeout=timeout).result()
+    assert [way(1, timeout=10) for way in ways] == [2, 2]
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)
+    tell("kill")
+    # For what is open, and no more.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, room[1]))
+    for way in 2 * ways:
+        try:
+            way(2, timeout=0.2)
+        except CallError:
+            continue
+        raise AssertionError("who answered?")
+    resource.setrlimit(resource.RLIMIT_NOFILE, room)
+    tell("start")
+    print("fine", [way(2, timeout=10) for way in ways])
+"""
+
+
+def test_a_connection_lost_where_there_is_no_room_for_another_comes_back() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", NO_ROOM_TO_HURRY, str(HERE / "forks.py"), free_url()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.stdout, run.stderr) == ("fine [4, 4]\n", "")
+
+
 def interrupt_when(ready: Any) -> threading.Thread:
     """Sends Ctrl-C to the main thread as soon as `ready` returns."""
 

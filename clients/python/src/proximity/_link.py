@@ -225,8 +225,13 @@ class Connection:
         if due > 0:
             return due
         # By another socket: what is sent over this one could still go to the connection that goes.
-        self.close()
-        self._open()
+        old = self.socket, self._monitor
+        try:
+            self._open()
+        except NotSent:  # there is no room for another: libzmq goes on with this one
+            self._begun = now
+        else:
+            shut(*old)
         return HURRY_PAUSE_S
 
     def receive(self, session: Session, target: Target, began: float, end: float) -> Any:

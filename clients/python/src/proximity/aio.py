@@ -66,10 +66,6 @@ class _Channel:
         self._socket, self._monitor = _link.opened(self._context, self._session.url)
         self._reading = self.loop.create_task(self._read())
 
-    def _close_socket(self) -> None:
-        self._reading.cancel()
-        _link.shut(self._socket, self._monitor)
-
     async def exchange(
         self,
         target: Target,
@@ -178,8 +174,10 @@ class _Channel:
         while time.monotonic() < self._hurry_until:
             if await self._monitor.poll(HURRY_PAUSE_S * 1000):
                 return
-            self._close_socket()
-            self._open()
+            old = self._reading, self._socket, self._monitor
+            with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
+                self._open()
+                _close(*old)
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
@@ -187,7 +185,12 @@ class _Channel:
         for call in self.waiting.values():
             if not call.reply.done():
                 call.reply.set_exception(self._session.lost(call.target))
-        self._close_socket()
+        _close(self._reading, self._socket, self._monitor)
+
+
+def _close(reading: asyncio.Task[None], socket: Any, monitor: Any) -> None:
+    reading.cancel()
+    _link.shut(socket, monitor)
 
 
 class AsyncLink:
