@@ -134,12 +134,18 @@ fn tests_under(folder: &std::path::Path, names: &mut Vec<String>) {
         let path = entry.path();
         if path.is_dir() {
             tests_under(&path, names);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            let text = std::fs::read_to_string(&path).expect("a source file");
-            let after = text.split("#[test]").skip(1);
-            let found = after.filter_map(|rest| rest.split_once("fn ")?.1.split_once('('));
-            names.extend(found.map(|(name, _)| name.to_owned()));
+            continue;
         }
+        let begin = match path.extension().and_then(|end| end.to_str()) {
+            Some("rs") => ("#[test]", "fn "),
+            Some("py") => ("\n", "def test_"),
+            _ => continue,
+        };
+        let text = std::fs::read_to_string(&path).expect("a source file");
+        let after = text.split(begin.0).skip(1);
+        let found = after.filter_map(|rest| rest.split_once(begin.1)?.1.split_once('('));
+        let prefix = begin.1.trim_start_matches("fn ").trim_start_matches("def ");
+        names.extend(found.map(|(name, _)| format!("{prefix}{name}")));
     }
 }
 
@@ -148,9 +154,9 @@ fn every_test_that_the_document_names_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
     let text = std::fs::read_to_string(root.join("docs/reliability.md")).expect("the document");
     let mut names = Vec::new();
-    tests_under(&root.join("tests/src"), &mut names);
-    tests_under(&root.join("tests/tests"), &mut names);
-    tests_under(&root.join("agent/session/tests"), &mut names);
+    for folder in ["tests", "agent", "drivers", "clients/rust", "clients/python/tests"] {
+        tests_under(&root.join(folder), &mut names);
+    }
     let cited: Vec<&str> = text
         .split('`')
         .skip(1)
