@@ -79,7 +79,20 @@ pub fn unescape_in_place(data: &mut [u8]) -> usize {
     // `write` never passes `read`, and a word is loaded before its place is written: nothing unread is overwritten.
     while let Some(&bytes) = data[read..].first_chunk::<WORD>() {
         read += WORD;
-        let (decoded, count) = decode(bytes, &mut escaped);
+        // Each way adds its own number: one addition behind all three would wait for the choice.
+        let word = u64::from_le_bytes(bytes);
+        if word == ESCAPED_ZEROS[escaped] {
+            data[write..write + WORD / 2].fill(0);
+            write += WORD / 2;
+            continue;
+        }
+        let backslashes = lanes_equal(word, BACKSLASH);
+        if backslashes == 0 && escaped == 0 {
+            data[write..write + WORD].copy_from_slice(&bytes);
+            write += WORD;
+            continue;
+        }
+        let (decoded, count) = decode(bytes, backslashes, &mut escaped);
         data[write..write + WORD].copy_from_slice(&decoded);
         write += count;
     }
@@ -111,7 +124,19 @@ pub fn unescape(data: &[u8], out: &mut Vec<u8>) {
         // A word becomes at most a word.
         let mut filled = 0;
         for &bytes in words {
-            let (decoded, count) = decode(bytes, &mut escaped);
+            let word = u64::from_le_bytes(bytes);
+            if word == ESCAPED_ZEROS[escaped] {
+                block[filled..filled + WORD / 2].fill(0);
+                filled += WORD / 2;
+                continue;
+            }
+            let backslashes = lanes_equal(word, BACKSLASH);
+            if backslashes == 0 && escaped == 0 {
+                block[filled..filled + WORD].copy_from_slice(&bytes);
+                filled += WORD;
+                continue;
+            }
+            let (decoded, count) = decode(bytes, backslashes, &mut escaped);
             block[filled..filled + WORD].copy_from_slice(&decoded);
             filled += count;
         }
@@ -125,32 +150,10 @@ pub fn unescape(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&last[..count]);
 }
 
-/// Decodes a word: what its bytes add to the result, and how many bytes that is; the rest is undefined. `escaped` is
-/// 1 if its first byte is the second of an escape, and is set for the next word.
+/// Decodes a word with escapes, without a branch: what its bytes add to the result, and how many bytes that is.
+/// `escaped` is 1 if its first byte is the second of an escape, and is set for the next word.
 #[inline]
-fn decode(bytes: [u8; WORD], escaped: &mut usize) -> ([u8; WORD], usize) {
-    let word = u64::from_le_bytes(bytes);
-    if word == ESCAPED_ZEROS[*escaped] {
-        return ([0; WORD], WORD / 2);
-    }
-    let backslashes = lanes_equal(word, BACKSLASH);
-    if *escaped == 0 {
-        if backslashes == 0 {
-            return (bytes, WORD);
-        }
-        // One backslash, with its letter behind it in the word: what follows moves up by a byte.
-        if backslashes.is_power_of_two() && backslashes < LAST {
-            let at = backslashes.trailing_zeros();
-            let letter = word >> (at + 8) & 0xff;
-            let byte = DECODED[256 | letter as usize];
-            if byte.bits == 8 {
-                let before = word & ((1 << at) - 1);
-                let behind = (word >> 8) & (u64::MAX << (at + 8));
-                let decoded = before | u64::from(byte.byte) << at | behind;
-                return (decoded.to_le_bytes(), WORD - 1);
-            }
-        }
-    }
+fn decode(bytes: [u8; WORD], backslashes: u64, escaped: &mut usize) -> ([u8; WORD], usize) {
     let (mut decoded, mut bits) = (0_u64, 0_u32);
     for (byte, backslash) in bytes.into_iter().zip(backslashes.to_le_bytes()) {
         let byte = &DECODED[(*escaped << 8) | usize::from(byte)];
@@ -160,9 +163,6 @@ fn decode(bytes: [u8; WORD], escaped: &mut usize) -> ([u8; WORD], usize) {
     }
     (decoded.to_le_bytes(), bits as usize / 8)
 }
-
-/// The mark of [`lanes_equal`] for a word's last byte.
-const LAST: u64 = 1 << (8 * (WORD - 1));
 
 /// Four zeros as they look on the wire, starting at an escape and starting in the middle of one.
 const ESCAPED_ZEROS: [u64; 2] =
