@@ -22,7 +22,12 @@ use std::{
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    thread,
     time::Duration,
 };
 use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
@@ -56,11 +61,10 @@ const REMEMBERED: usize = 8192;
 /// to the microsecond, in a poll.
 const COARSE: Duration = Duration::from_millis(20);
 
-/// The longest time between two looks at the connections that came and went.
+/// The longest time between two looks at the connections that came and went, and at the clock. Whoever
+/// waits for longer waits without an end, and is woken by the [`Ticker`]: a time-out that is set and
+/// taken back for each call costs it as much as its parsing.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// So many messages are received between two such looks, where there is no moment of rest.
-const BUSY: u32 = 1024;
 
 /// Where the bell's socket finds the router's.
 const BELL: &str = "inproc://bell";
@@ -74,7 +78,7 @@ pub struct Zmq {
     /// Its last operation was a receive that found nothing. Only then is it true that poll will tell
     /// of the next message: libzmq's descriptor tells of changes, and any operation may consume them.
     dry: bool,
-    /// How long a receive waits, in milliseconds.
+    /// How long a receive waits, in milliseconds; -1 is without an end.
     patience: i32,
     /// Who rings the bell.
     ringer: Message,
@@ -83,8 +87,6 @@ pub struct Zmq {
     monitor: Socket,
     /// Those that there are, and at which listener each came.
     descriptors: HashMap<i32, Box<str>>,
-    /// Messages since it was last asked.
-    unheard: u32,
     peers: Peers,
     connections: Connections,
     identity: Message,
@@ -92,6 +94,33 @@ pub struct Zmq {
     returns: Arc<Returns>,
     parcels: Parcels,
     traffic: Traffic,
+    ticker: Ticker,
+}
+
+/// A thread that rings the bell once in each [`LOOK`], until this is dropped.
+struct Ticker {
+    ticked: Arc<AtomicBool>,
+    _end: Sender<()>,
+}
+
+impl Ticker {
+    fn start(bell: Arc<Bell>) -> io::Result<Self> {
+        let ticked = Arc::new(AtomicBool::new(false));
+        let (end, ended) = channel();
+        let told = Arc::clone(&ticked);
+        thread::Builder::new().name("ticker".into()).spawn(move || {
+            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+                told.store(true, Relaxed);
+                bell.ring();
+            }
+        })?;
+        Ok(Self { ticked, _end: end })
+    }
+
+    /// Whether it rang since this was last asked.
+    fn has_ticked(&self) -> bool {
+        self.ticked.load(Relaxed) && self.ticked.swap(false, Relaxed)
+    }
 }
 
 /// An endpoint.
@@ -149,12 +178,13 @@ impl Zmq {
     ///
     /// # Errors
     ///
-    /// The system's, where it has no descriptor left.
+    /// The system's, where it has no descriptor or thread left.
     pub fn new(bell: Arc<Bell>) -> io::Result<Self> {
-        Self::open(bell).map_err(|error| io::Error::from_raw_os_error(error.to_raw()))
+        let ticker = Ticker::start(Arc::clone(&bell))?;
+        Self::open(bell, ticker).map_err(|error| io::Error::from_raw_os_error(error.to_raw()))
     }
 
-    fn open(bell: Arc<Bell>) -> Result<Self, Error> {
+    fn open(bell: Arc<Bell>, ticker: Ticker) -> Result<Self, Error> {
         let context = Context::new();
         let mut socket = context.socket(zmq::ROUTER)?;
         socket.set_linger(millis(FAREWELL))?;
@@ -197,7 +227,6 @@ impl Zmq {
             listeners: Vec::new(),
             monitor,
             descriptors: HashMap::new(),
-            unheard: 0,
             peers: Peers::default(),
             connections: Connections::default(),
             identity: Message::new(),
@@ -205,25 +234,26 @@ impl Zmq {
             returns: Arc::new(Returns { bell, parcels }),
             parcels: Vec::with_capacity(PARCELS),
             traffic: Traffic::default(),
+            ticker,
         })
     }
 
     /// The next message, where `flags` do not forbid it after a wait. A ring ends that too.
-    fn take(&mut self, mut flags: i32, request: &mut Vec<u8>) -> Taken {
+    fn take(&mut self, mut flags: i32, request: &mut Vec<u8>) -> Option<Arc<Peer>> {
         loop {
             match self.receive(flags) {
                 Received::Nothing => {
                     self.dry = flags == DONTWAIT;
-                    return Taken::Nothing;
+                    return None;
                 }
-                Received::Ring => return Taken::Ring,
+                Received::Ring => return None,
                 Received::Odd => self.traffic.odd += 1,
                 Received::Message { delimited } => {
                     self.traffic.received += 1;
                     self.traffic.received_bytes += self.payload.len() as u64;
                     request.clear();
                     request.extend_from_slice(&self.payload);
-                    return Taken::Message(self.peer(delimited));
+                    return Some(self.peer(delimited));
                 }
             }
             flags = DONTWAIT;
@@ -265,9 +295,10 @@ impl Zmq {
         is_received(received)
     }
 
-    /// Has a receive wait for so long: no shorter, and at most a millisecond longer.
+    /// Has a receive wait for so long: no shorter, and at most a millisecond longer. With [`LOOK`] or more
+    /// it waits for the ticker.
     fn set_patience(&mut self, patience: Duration) {
-        let patience = millis(patience).saturating_add(1);
+        let patience = if patience < LOOK { millis(patience).saturating_add(1) } else { -1 };
         if patience != self.patience {
             match self.socket.set_rcvtimeo(patience) {
                 Ok(()) => self.patience = patience,
@@ -288,7 +319,6 @@ impl Zmq {
 
     /// Takes notice of the connections that came and went.
     fn hear(&mut self) {
-        self.unheard = 0;
         while let Ok(frames) = self.monitor.recv_multipart(DONTWAIT) {
             // Number of the event and descriptor; the second frame has the endpoint.
             let [told, endpoint] = &frames[..] else { continue };
@@ -408,15 +438,14 @@ impl Transport for Zmq {
     /// that a peer has read and there is room for another reply. Where replies wait for that, or a
     /// moment is to be met, there is little time, and the wait is a poll.
     fn next(&mut self, bell: &Bell, timeout: Option<Duration>, request: &mut Vec<u8>) -> Event {
-        self.unheard += 1;
-        if self.unheard >= BUSY {
+        if self.ticker.has_ticked() {
             self.hear();
         }
         let timeout = timeout.map_or(LOOK, |timeout| timeout.min(LOOK));
         let coarse = timeout >= COARSE;
         if !coarse
             && !self.dry
-            && let Taken::Message(peer) = self.take(DONTWAIT, request)
+            && let Some(peer) = self.take(DONTWAIT, request)
         {
             return Event::Request(peer);
         }
@@ -432,12 +461,7 @@ impl Transport for Zmq {
         };
         let taken = self.take(flags, request);
         bell.wake_up(false);
-        match taken {
-            Taken::Message(peer) => return Event::Request(peer),
-            Taken::Ring => {}
-            Taken::Nothing => self.hear(),
-        }
-        Event::Idle
+        taken.map_or(Event::Idle, Event::Request)
     }
 
     fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
@@ -538,13 +562,6 @@ impl Transport for Zmq {
     fn peers(&self) -> usize {
         self.peers.young.len() + self.peers.old.len()
     }
-}
-
-/// What a wait ended with.
-enum Taken {
-    Nothing,
-    Ring,
-    Message(Arc<Peer>),
 }
 
 /// What a receive found.
