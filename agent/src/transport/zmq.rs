@@ -1,4 +1,4 @@
-//! ZeroMQ: the only file of the agent with zmq's types.
+//! ZeroMQ: the only file of the agent with zmq's types. What needs none of them is in the folder beside.
 //!
 //! One ROUTER socket listens at all endpoints. The frames of a message, both ways:
 //!
@@ -13,23 +13,26 @@
 //! its descriptor: [`Transport::next`] tells the two ways. What rings the bell meanwhile is a message
 //! too, from a socket of our own within the process.
 
+mod origin;
+mod parcels;
+mod peers;
+mod ticker;
+
 use super::connections::Connections;
 use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, os};
-use proximity_proto::{Principal, object::PrincipalKind};
+use origin::Origin;
+use parcels::Parcels;
+use peers::Peers;
 use std::{
     collections::HashMap,
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-        mpsc::{RecvTimeoutError, Sender, channel},
-    },
-    thread,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
+use ticker::Ticker;
 use zmq::{Context, DONTWAIT, Error, Message, SNDMORE, Socket};
 
 /// A peer that has not finished its handshake by then is dropped: it would hold a descriptor for ever.
@@ -48,14 +51,8 @@ const SLACK: usize = 64 << 10;
 /// lies there: memory is not held for ever for one that does not read.
 const DEAF: Duration = Duration::from_secs(30);
 
-/// Parcels that are kept to be used again.
-const PARCELS: usize = 64;
-
 /// How long replies that were sent may take to leave when a socket is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Connections whose peers are remembered without another look: half of them at least, all at most.
-const REMEMBERED: usize = 8192;
 
 /// libzmq counts the time of a receive in whole milliseconds. What ends sooner than this is waited for
 /// to the microsecond, in a poll.
@@ -91,36 +88,9 @@ pub struct Zmq {
     connections: Connections,
     identity: Message,
     payload: Message,
-    returns: Arc<Returns>,
     parcels: Parcels,
     traffic: Traffic,
     ticker: Ticker,
-}
-
-/// A thread that rings the bell once in each [`LOOK`], until this is dropped.
-struct Ticker {
-    ticked: Arc<AtomicBool>,
-    _end: Sender<()>,
-}
-
-impl Ticker {
-    fn start(bell: Arc<Bell>) -> io::Result<Self> {
-        let ticked = Arc::new(AtomicBool::new(false));
-        let (end, ended) = channel();
-        let told = Arc::clone(&ticked);
-        thread::Builder::new().name("ticker".into()).spawn(move || {
-            while ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
-                told.store(true, Relaxed);
-                bell.ring();
-            }
-        })?;
-        Ok(Self { ticked, _end: end })
-    }
-
-    /// Whether it rang since this was last asked.
-    fn has_ticked(&self) -> bool {
-        self.ticked.load(Relaxed) && self.ticked.swap(false, Relaxed)
-    }
 }
 
 /// An endpoint.
@@ -128,49 +98,6 @@ struct Listener {
     endpoint: Endpoint,
     /// How clients reach it.
     address: String,
-}
-
-/// A large payload on its way, and whose it is; none in one that is kept.
-struct Parcel {
-    payload: Vec<u8>,
-    peer: Option<Arc<Peer>>,
-    returns: Arc<Returns>,
-}
-
-#[allow(clippy::vec_box, reason = "they travel in their boxes")]
-type Parcels = Vec<Box<Parcel>>;
-
-/// Where libzmq's threads put parcels that have left.
-struct Returns {
-    bell: Arc<Bell>,
-    parcels: Mutex<Parcels>,
-}
-
-impl Returns {
-    fn lock(&self) -> MutexGuard<'_, Parcels> {
-        self.parcels.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Parcel {
-    fn new(returns: Arc<Returns>) -> Self {
-        Self { payload: Vec::new(), peer: None, returns }
-    }
-}
-
-impl os::Lent for Parcel {
-    fn bytes(&self) -> &[u8] {
-        &self.payload
-    }
-
-    fn give_back(self: Box<Self>) {
-        if let Some(peer) = &self.peer {
-            peer.lent.fetch_sub(self.payload.len(), Relaxed);
-        }
-        let returns = Arc::clone(&self.returns);
-        returns.lock().push(self);
-        returns.bell.ring();
-    }
 }
 
 impl Zmq {
@@ -218,7 +145,6 @@ impl Zmq {
             let _ = wire.send(&[][..], DONTWAIT);
         })));
 
-        let parcels = Mutex::new(Vec::with_capacity(PARCELS));
         Ok(Self {
             socket,
             dry: false,
@@ -231,8 +157,7 @@ impl Zmq {
             connections: Connections::default(),
             identity: Message::new(),
             payload: Message::new(),
-            returns: Arc::new(Returns { bell, parcels }),
-            parcels: Vec::with_capacity(PARCELS),
+            parcels: Parcels::new(bell),
             traffic: Traffic::default(),
             ticker,
         })
@@ -383,12 +308,7 @@ impl Zmq {
     /// The same without a copy: libzmq has the payload until it has left.
     fn lend(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Result<(), Error> {
         self.address(&peer.route.identity, peer.route.delimited)?;
-        let returns = &self.returns;
-        let parcel = self.parcels.pop();
-        let mut parcel = parcel.unwrap_or_else(|| Box::new(Parcel::new(Arc::clone(returns))));
-        peer.lent.fetch_add(payload.len(), Relaxed);
-        std::mem::swap(&mut parcel.payload, payload);
-        parcel.peer = Some(Arc::clone(peer));
+        let parcel = self.parcels.pack(peer, payload);
         // One that was not sent was given back all the same.
         if os::lend(&mut self.socket, parcel) { Ok(()) } else { Err(Error::EHOSTUNREACH) }
     }
@@ -399,7 +319,7 @@ impl Zmq {
         // libzmq's own identities start with 0, and each is given to one connection only. One that a
         // client chose may come back from elsewhere.
         let chosen = identity.first() != Some(&0);
-        let mut from = if chosen { Origin::of(identity) } else { Origin::Unknown };
+        let mut from = if chosen { origin(identity) } else { Origin::Unknown };
         if let Some(peer) = self.peers.get(identity)
             && peer.route.delimited == delimited
             && (!chosen || (from.is_that_of(&peer) && peer.route.fd == descriptor(identity)))
@@ -407,15 +327,10 @@ impl Zmq {
             return peer;
         }
         if !chosen {
-            from = Origin::of(identity);
+            from = origin(identity);
         }
         let address = from.address();
-        let kind = if from.is_local() { PrincipalKind::Local } else { PrincipalKind::Address };
-        let principal = Principal {
-            kind,
-            name: String::new(),
-            address: address.map(|address| address.to_string()).unwrap_or_default(),
-        };
+        let principal = from.principal();
         let fd = descriptor(identity);
         let identity: Box<[u8]> = identity[..].into();
         let peer =
@@ -429,7 +344,7 @@ impl Zmq {
 impl Drop for Zmq {
     fn drop(&mut self) {
         // As long as its socket is open, the context is not closed, and no last reply leaves.
-        self.returns.bell.wake_by(None);
+        self.parcels.bell().wake_by(None);
     }
 }
 
@@ -546,13 +461,8 @@ impl Transport for Zmq {
     }
 
     fn given_back(&mut self) -> Option<GivenBack> {
-        let mut parcel = self.returns.lock().pop()?;
-        let buffer = std::mem::take(&mut parcel.payload);
-        let peer = parcel.peer.take();
-        if self.parcels.len() < PARCELS {
-            self.parcels.push(parcel);
-        }
-        Some(GivenBack { peer: peer?.id, bytes: buffer.len(), buffer })
+        let (peer, buffer) = self.parcels.unpack()?;
+        Some(GivenBack { peer: peer.id, bytes: buffer.len(), buffer })
     }
 
     fn traffic(&self) -> Traffic {
@@ -560,7 +470,7 @@ impl Transport for Zmq {
     }
 
     fn peers(&self) -> usize {
-        self.peers.young.len() + self.peers.old.len()
+        self.peers.len()
     }
 }
 
@@ -574,43 +484,6 @@ enum Received {
     Message {
         delimited: bool,
     },
-}
-
-/// Where a connection comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// A process of this machine, over a path.
-    Path,
-    Network(IpAddr),
-    Unknown,
-}
-
-impl Origin {
-    /// That of a message. For a path libzmq tells the numbers of user, group and process, after a colon
-    /// each, where it tells an address otherwise.
-    fn of(frame: &mut Message) -> Self {
-        match frame.gets("Peer-Address") {
-            None => Self::Unknown,
-            Some(told) => match told.parse::<IpAddr>() {
-                Ok(address) => Self::Network(address.to_canonical()),
-                Err(_) if told.matches(':').count() == 3 => Self::Path,
-                Err(_) => Self::Unknown,
-            },
-        }
-    }
-
-    fn address(self) -> Option<IpAddr> {
-        if let Self::Network(address) = self { Some(address) } else { None }
-    }
-
-    fn is_local(self) -> bool {
-        self == Self::Path || self.address().is_some_and(|address| address.is_loopback())
-    }
-
-    fn is_that_of(self, peer: &Peer) -> bool {
-        let kind = if self.is_local() { PrincipalKind::Local } else { PrincipalKind::Address };
-        peer.address == self.address() && peer.principal.kind == kind
-    }
 }
 
 /// Whether a receive found something; it may be interrupted, or have been in vain.
@@ -633,42 +506,14 @@ fn is_taken(endpoint: &Endpoint) -> bool {
     }
 }
 
+/// Where a message's connection comes from.
+fn origin(frame: &mut Message) -> Origin {
+    Origin::of(frame.gets("Peer-Address"))
+}
+
 /// The descriptor of a message's connection, under libzmq's own name for it.
 fn descriptor(frame: &mut Message) -> Option<i32> {
     frame.gets("__fd")?.parse().ok()
-}
-
-/// The peers of a socket by identity: those of the last messages, and of some before.
-///
-/// libzmq does not say when a connection ends, so they are kept in two generations, of which the older
-/// is dropped when the younger is full. Whoever has not called for long is looked at again.
-#[derive(Default)]
-struct Peers {
-    young: HashMap<Box<[u8]>, Arc<Peer>>,
-    old: HashMap<Box<[u8]>, Arc<Peer>>,
-}
-
-impl Peers {
-    fn get(&mut self, identity: &[u8]) -> Option<Arc<Peer>> {
-        if let Some(peer) = self.young.get(identity) {
-            return Some(Arc::clone(peer));
-        }
-        let (identity, peer) = self.old.remove_entry(identity)?;
-        self.insert(identity, Arc::clone(&peer));
-        Some(peer)
-    }
-
-    fn insert(&mut self, identity: Box<[u8]>, peer: Arc<Peer>) {
-        if self.young.len() >= REMEMBERED / 2 {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(identity, peer);
-    }
-
-    fn forget(&mut self, identity: &[u8]) {
-        self.young.remove(identity);
-        self.old.remove(identity);
-    }
 }
 
 /// The library behind this, for `--version`: its version, and whether it can encrypt.
