@@ -107,7 +107,7 @@ impl Chunks {
             Moved::Sent(peer) => Step::Lent(peer, part_weighs),
             Moved::Ended(peer, count, size, mut job) => {
                 let held = job.reply.len();
-                job.end_chunks(count, size);
+                pool.take_back(job.end_chunks(count, size));
                 Step::Ended(peer, held, job)
             }
             Moved::Stalled(peer, job) => Step::Stalled(peer, weigh(job, pool)),

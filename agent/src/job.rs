@@ -119,11 +119,12 @@ impl Job {
     }
 
     /// Makes the final message of a result that went out in chunks the reply.
-    pub(crate) fn end_chunks(&mut self, count: u64, size: usize) {
-        // The result's own memory is not for a message as small as this.
-        self.reply = Vec::new();
+    /// Returns the result's own memory: it is not for a message as small as this.
+    pub(crate) fn end_chunks(&mut self, count: u64, size: usize) -> Vec<u8> {
+        let result = std::mem::take(&mut self.reply);
         self.is_value = false;
         reply::chunked(&mut self.reply, &self.to, count, size as u64);
+        result
     }
 
     /// The object that the request names, for what is said about it.
@@ -167,8 +168,11 @@ impl proximity_session::Job for Box<Job> {
     }
 }
 
-/// A buffer beyond this is not kept: a bulk read of 1 MiB needs none anew, one of 16 MiB may.
+/// A buffer beyond this is a large one: of those only one is kept, and not for long.
 pub(crate) const BUFFER: usize = 2 << 20;
+
+/// Beyond this, not even that one.
+const LARGE: usize = 32 << 20;
 
 /// What all kept buffers may hold together.
 const KEPT: usize = 8 << 20;
@@ -189,6 +193,11 @@ pub(crate) struct Pool {
     spare: Vec<Vec<u8>>,
     /// What all of these buffers hold.
     bytes: usize,
+    /// A large buffer, for a client that reads much, one after the other: memory that is had anew each
+    /// time costs as much as a copy of what is read into it.
+    large: Option<Vec<u8>>,
+    /// A job has it.
+    is_out: bool,
 }
 
 impl Pool {
@@ -202,8 +211,32 @@ impl Pool {
 
     /// Gives a job whose buffer the transport took another.
     pub(crate) fn equip(&mut self, job: &mut Job) {
-        if job.reply.capacity() < LENT && !self.spare.is_empty() {
+        if job.reply.capacity() >= LENT {
+            return;
+        }
+        if let Some(large) = self.large.take() {
+            job.reply = large;
+            self.is_out = true;
+        } else if !self.spare.is_empty() {
             job.reply = self.buffer();
+        }
+    }
+
+    /// Whether a large buffer is kept, or will be.
+    pub(crate) fn keeps_large(&self) -> bool {
+        self.is_out || self.large.is_some()
+    }
+
+    /// Keeps it no longer.
+    pub(crate) fn drop_large(&mut self) {
+        self.large = None;
+    }
+
+    fn take_large(&mut self, mut buffer: Vec<u8>) {
+        self.is_out = false;
+        if buffer.capacity() <= LARGE && self.large.is_none() {
+            buffer.clear();
+            self.large = Some(buffer);
         }
     }
 
@@ -217,8 +250,10 @@ impl Pool {
     /// Takes back a buffer without its job.
     pub(crate) fn take_back(&mut self, mut buffer: Vec<u8>) {
         let capacity = buffer.capacity();
-        let keep = 1..=BUFFER;
-        if keep.contains(&capacity) && self.spare.len() < SPARE && self.bytes + capacity <= KEPT {
+        if capacity > BUFFER {
+            return self.take_large(buffer);
+        }
+        if capacity > 0 && self.spare.len() < SPARE && self.bytes + capacity <= KEPT {
             buffer.clear();
             self.bytes += capacity;
             self.spare.push(buffer);
@@ -229,6 +264,9 @@ impl Pool {
     pub(crate) fn give_back(&mut self, mut job: Box<Job>) {
         (job.peer, job.resume, job.lost) = (None, None, None);
         (job.slot, job.fault, job.again, job.credit) = (None, None, None, None);
+        if job.reply.capacity() > BUFFER {
+            self.take_large(std::mem::take(&mut job.reply));
+        }
         for buffer in [&mut job.request, &mut job.reply] {
             buffer.clear();
             if buffer.capacity() > BUFFER || self.bytes + buffer.capacity() > KEPT {
@@ -258,6 +296,29 @@ mod tests {
         let job = pool.take();
         assert!(job.reply.capacity() >= 1 << 20);
         assert_eq!(job.request.capacity(), 0);
+    }
+
+    #[test]
+    fn a_pool_keeps_one_large_buffer_until_it_is_told_not_to() {
+        let mut pool = Pool::default();
+        let mut jobs = [pool.take(), pool.take()];
+        jobs.iter_mut().for_each(|job| job.reply.reserve(16 << 20));
+        jobs.into_iter().for_each(|job| pool.give_back(job));
+        // The next has it, whatever it is for, and brings it back from whatever way it took.
+        let mut next = pool.take();
+        assert!(next.reply.capacity() >= 16 << 20 && pool.keeps_large());
+        assert_eq!(pool.take().reply.capacity(), 0);
+        let lent = std::mem::take(&mut next.reply);
+        pool.give_back(next);
+        assert!(pool.keeps_large());
+        pool.take_back(lent);
+        let large = pool.large.as_ref().map(Vec::capacity);
+        assert!(large >= Some(16 << 20), "{large:?}");
+        pool.drop_large();
+        assert!(!pool.keeps_large());
+        assert_eq!((pool.take().reply.capacity(), pool.bytes), (0, 0));
+        pool.take_back(Vec::with_capacity(LARGE + 1));
+        assert!(!pool.keeps_large());
     }
 
     #[test]

@@ -265,7 +265,7 @@ impl Router {
         if self.chunks.next_wake().is_some_and(|wake| wake <= now) {
             self.send_chunks();
         }
-        self.bulk.trim_memory(now);
+        self.bulk.trim_memory(now, &mut self.pool);
         if self.health.next <= now {
             self.look_after_objects(now);
         }

@@ -396,9 +396,13 @@ fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
         Head::Raw(raw) => core::str::from_utf8(raw).map_or(Value::Bytes(raw), Value::Text),
         Head::Bin(raw) => Value::Bytes(raw),
         Head::Array(len) => {
-            return Some((Value::Array(Array { len, bytes: rest }), after(bytes)?));
+            let array = Array { len, bytes: rest };
+            return Some((Value::Array(array), behind(rest, u64::from(len))?));
         }
-        Head::Map(len) => return Some((Value::Map(Map { len, bytes: rest }), after(bytes)?)),
+        Head::Map(len) => {
+            let map = Map { len, bytes: rest };
+            return Some((Value::Map(map), behind(rest, 2 * u64::from(len))?));
+        }
     };
     Some((value, rest))
 }

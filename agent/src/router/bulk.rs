@@ -3,7 +3,8 @@
 use super::Router;
 use crate::{
     chunks::{CHUNK, Step},
-    job::Job,
+    clock::Clock,
+    job::{Job, Pool},
     os,
 };
 use proximity_proto::call::{Call, CallId};
@@ -63,17 +64,18 @@ impl Bulk {
         self.trim
     }
 
-    /// Takes notice of what is on its way now.
-    fn weigh(&mut self, bytes: usize, now: Uptime) {
+    /// Takes notice of what is on its way now, and whether a large buffer is kept for the next.
+    fn weigh(&mut self, bytes: usize, keeps: bool, clock: Clock) {
         self.peak = self.peak.max(bytes);
-        let over = self.peak >= MUCH && bytes < MUCH / 4;
-        self.trim = over.then(|| self.trim.unwrap_or(now + REST));
+        let over = keeps || self.peak >= MUCH && bytes < MUCH / 4;
+        self.trim = over.then(|| self.trim.unwrap_or_else(|| clock.now() + REST));
     }
 
     /// Gives memory back if that is due.
-    pub(super) fn trim_memory(&mut self, now: Uptime) {
+    pub(super) fn trim_memory(&mut self, now: Uptime, pool: &mut Pool) {
         if self.trim.is_some_and(|trim| trim <= now) {
             (self.trim, self.peak) = (None, 0);
+            pool.drop_large();
             os::trim_memory();
         }
     }
@@ -144,7 +146,7 @@ impl Router {
         match step {
             Step::Lent(peer, bytes) => {
                 self.session.sent(peer, bytes);
-                self.bulk.weigh(self.session.unread_bytes(), self.clock.now());
+                self.weigh();
             }
             Step::Ended(peer, bytes, job) => {
                 self.taken(peer, bytes);
@@ -166,12 +168,17 @@ impl Router {
         while let Some((peer, bytes)) = self.outbox.lost.pop() {
             self.taken(peer, bytes);
         }
-        self.bulk.weigh(self.session.unread_bytes(), self.clock.now());
+        self.weigh();
+    }
+
+    /// Looks whether there is memory to be given back later.
+    fn weigh(&mut self) {
+        self.bulk.weigh(self.session.unread_bytes(), self.pool.keeps_large(), self.clock);
     }
 
     fn taken(&mut self, peer: PeerId, bytes: usize) {
         self.feed(Event::Taken { peer, bytes });
-        self.bulk.weigh(self.session.unread_bytes(), self.clock.now());
+        self.weigh();
     }
 }
 
