@@ -94,7 +94,7 @@ pub fn check(path: &Path) -> Loaded {
 ///
 /// All mistakes in it.
 pub fn parse(file: &str, text: &str) -> Loaded {
-    Reader::new(Source { file, text }, false).read()
+    Reader::new(Source::new(file, text), false).read()
 }
 
 fn read(path: &Path, open: bool) -> Loaded {
@@ -110,12 +110,8 @@ fn read(path: &Path, open: bool) -> Loaded {
             let (before, _) = bytes.split_at(error.valid_up_to());
             let text = str::from_utf8(before).unwrap_or_default();
             let message = "what follows is not UTF-8, as the file must be";
-            return fail(Source { file: &file, text }.finding(
-                text.len()..text.len(),
-                message,
-                None,
-            ));
+            return fail(Source::new(&file, text).finding(text.len()..text.len(), message, None));
         }
     };
-    Reader::new(Source { file: &file, text }, open).read()
+    Reader::new(Source::new(&file, text), open).read()
 }

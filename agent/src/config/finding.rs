@@ -54,9 +54,17 @@ pub(super) struct Source<'a> {
     pub(super) file: &'a str,
     /// What stands in it.
     pub(super) text: &'a str,
+    /// Where its lines start: a broken file has many findings, and to count lines for each takes long.
+    starts: Vec<usize>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The file called `file`, with `text` in it.
+    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
+        let behind = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        Self { file, text, starts: std::iter::once(0).chain(behind).collect() }
+    }
+
     /// What is to be told about `span`.
     pub(super) fn finding(
         &self,
@@ -66,7 +74,7 @@ impl Source<'_> {
     ) -> Finding {
         let (line, column) = self.place(span.start);
         // Mistakes at the end of a file lie behind its last line.
-        let shown = self.text.lines().nth(line - 1).unwrap_or_default();
+        let shown = self.line(line);
         let sensible = !shown.trim().is_empty() && shown.len() <= MAX_EXCERPT;
         let excerpt = sensible.then(|| {
             let before = shown.chars().take(column - 1);
@@ -87,11 +95,23 @@ impl Source<'_> {
 
     /// Line and column of the byte at `index`, both from 1.
     pub(super) fn place(&self, index: usize) -> (usize, usize) {
-        let before = self.text.get(..index).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before.get(start..).unwrap_or_default().chars().count() + 1;
-        (line, column)
+        let index = index.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= index);
+        let start = self.start(line);
+        let before = self.text.get(start..index).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+
+    /// The line of this number without its end; nothing if there is no such line.
+    pub(super) fn line(&self, number: usize) -> &'a str {
+        let whole = self.text.get(self.start(number)..self.start(number + 1)).unwrap_or_default();
+        let line = whole.strip_suffix('\n').unwrap_or(whole);
+        line.strip_suffix('\r').unwrap_or(line)
+    }
+
+    /// Where the line of this number starts; behind the last, where the text ends.
+    fn start(&self, number: usize) -> usize {
+        self.starts.get(number - 1).copied().unwrap_or(self.text.len())
     }
 }
 
@@ -116,7 +136,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str, span: Range<usize>) -> String {
-        Source { file: "a.toml", text }.finding(span, "wrong", None).to_string()
+        Source::new("a.toml", text).finding(span, "wrong", None).to_string()
     }
 
     #[test]
@@ -138,6 +158,15 @@ mod tests {
             told("a\0\x1b[2J = 1\n", 1..2),
             "a.toml:1:2: wrong\n  1 | a\u{fffd}\u{fffd}[2J = 1\n    |  ^"
         );
+    }
+
+    #[test]
+    fn a_line_is_told_without_its_end_whichever_that_is() {
+        assert_eq!(
+            told("a = 1\r\nb = x\r\nc = 2", 11..12),
+            "a.toml:2:5: wrong\n  2 | b = x\n    |     ^"
+        );
+        assert_eq!(told("\n\nb = x", 6..7), "a.toml:3:5: wrong\n  3 | b = x\n    |     ^");
     }
 
     #[test]

@@ -21,8 +21,9 @@ impl Syntax<'_> {
     /// Whether what else is found in this line is worth telling: not where the parser has complained,
     /// nor where it has lost its way.
     pub(super) fn understood(&self, line: usize) -> bool {
-        let same = |finding: &Finding| finding.place.is_some_and(|(wrong, _)| wrong == line);
-        line < self.misread_from && !self.mistakes.iter().any(same)
+        // They were found from the first line to the last.
+        let same = |finding: &Finding| finding.place.map(|(wrong, _)| wrong);
+        line < self.misread_from && self.mistakes.binary_search_by_key(&Some(line), same).is_err()
     }
 }
 
@@ -38,7 +39,7 @@ pub(super) fn parse<'a>(source: &Source<'a>) -> Syntax<'a> {
     let mut repeated_until = 0;
     for (span, error) in errors {
         let (line, _) = source.place(span.start);
-        let header = header_at(source.text, span.start).is_some();
+        let header = header_in(source.line(line)).is_some();
         if header && error.message().contains("array") {
             // Headers and keys from here on were read as more of a list.
             syntax.misread_from = line;
@@ -79,9 +80,9 @@ fn describe(
         };
         return source.finding(span, message, None);
     }
-    let (first, message) = if let Some(header) = header_at(text, span.start) {
-        let mut starts = text.match_indices('[').map(|(index, _)| index);
-        let first = starts.find(|index| header_at(text, *index) == Some(header));
+    let (line, _) = source.place(span.start);
+    let (first, message) = if let Some(header) = header_in(source.line(line)) {
+        let first = (1..line).find(|earlier| header_in(source.line(*earlier)) == Some(header));
         let message = match header.strip_prefix("objects.") {
             Some(name) => format!("two objects are called '{}'", unquoted(name)),
             None => format!("two tables are called '{header}'"),
@@ -91,11 +92,11 @@ fn describe(
         let key = unquoted(text.get(span.clone()).unwrap_or_default());
         // The same word may be a key of other tables: only one of the same table stands twice.
         let section = start_of_section(text, span.start)..span.start;
-        (first_place(table, key, &section), format!("two keys are called '{key}'"))
+        let first = first_place(table, key, &section).filter(|first| *first < span.start);
+        (first.map(|first| source.place(first).0), format!("two keys are called '{key}'"))
     };
-    let first = first.filter(|first| *first < span.start).map_or_else(String::new, |first| {
-        format!("; one stands in line {} already", source.place(first).0)
-    });
+    let first =
+        first.map_or_else(String::new, |first| format!("; one stands in line {first} already"));
     source.finding(span, message + &first, None)
 }
 
@@ -113,12 +114,9 @@ fn first_place(table: &DeTable<'_>, key: &str, within: &Range<usize>) -> Option<
     own.map(|(name, _)| name.span().start).filter(|at| within.contains(at)).chain(inner).min()
 }
 
-/// The name of the table whose header stands in the line of `index`, if one does.
-fn header_at(text: &str, index: usize) -> Option<&str> {
-    let (before, after) = text.split_at_checked(index)?;
-    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let end = after.find('\n').map_or(text.len(), |newline| index + newline);
-    let header = text.get(start..end)?.trim_start().strip_prefix('[')?;
+/// The name of the table whose header `line` is, if it is one.
+fn header_in(line: &str) -> Option<&str> {
+    let header = line.trim_start().strip_prefix('[')?;
     Some(header.split_once(']').map_or(header, |(name, _)| name))
 }
 

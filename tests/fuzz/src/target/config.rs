@@ -54,10 +54,11 @@ fn body(bytes: &[u8]) -> u64 {
 /// What is said of a file; it may move nobody's terminal.
 fn told(findings: &[Finding], text: &str) -> String {
     let mut all = String::new();
+    let lines = text.lines().count();
     for finding in findings {
         assert!(!finding.message.is_empty(), "a finding says what it is");
         if let Some((line, column)) = finding.place {
-            assert!(line >= 1 && line <= text.lines().count() + 1, "line {line} is in the file");
+            assert!(line >= 1 && line <= lines + 1, "line {line} is in the file");
             assert!(column >= 1, "columns count from 1");
         }
         let shown = finding.to_string();
