@@ -8,9 +8,10 @@ use crate::{Failure, ROUNDS};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long calls are counted in one measurement: so many turns of so long, the floor's and ours by turns.
-const TURNS: u32 = 4;
-const TURN: Duration = Duration::from_millis(250);
+/// How long calls are counted in one measurement: so many turns of so long, the floor's and ours by turns. With fewer
+/// of them the same binary differs from itself by a twentieth, as the scheduler places its threads.
+const TURNS: u32 = 16;
+const TURN: Duration = Duration::from_millis(125);
 
 /// Measures many clients' calls beside a bare ROUTER that sends everything back.
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
