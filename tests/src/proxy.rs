@@ -1,4 +1,4 @@
-//! A TCP proxy that does to a link what links do: loses replies, delays, cuts, goes silent.
+//! A TCP proxy that does to a link what links do: loses replies, delays, cuts, garbles, goes silent.
 //!
 //! It stands before a board or before an agent; only [`Fault::DropReplies`] knows what passes through
 //! it, for ZeroMQ's messages can be lost one by one only where they begin and end.
@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-/// What is done to what comes back from behind the proxy; what goes there always passes.
+/// What is done to what comes back from behind the proxy; what goes there always passes, but for
+/// [`Fault::Garble`], which does the same to both.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// Nothing.
@@ -28,6 +29,8 @@ pub enum Fault {
     Rate(u32),
     /// The connection ends after so many bytes.
     CutAfter(u64),
+    /// In so many of 1,000 blocks as they arrive a bit is turned, bytes come in, or bytes go missing.
+    Garble(u64),
     /// Nothing comes any more, and the connection stays.
     Blackhole,
     /// What is behind it is told that the connection is closed; what is before it is not.
@@ -47,6 +50,7 @@ struct Shared {
     stopped: AtomicBool,
     connections: AtomicU64,
     dropped: AtomicU64,
+    garbled: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -72,6 +76,7 @@ impl Proxy {
             stopped: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            garbled: AtomicU64::new(0),
             open: Mutex::default(),
         });
         let own = Arc::clone(&shared);
@@ -107,6 +112,11 @@ impl Proxy {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
+    /// Blocks garbled so far.
+    pub fn garbled(&self) -> u64 {
+        self.shared.garbled.load(Ordering::Relaxed)
+    }
+
     /// Connections taken so far.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
@@ -139,14 +149,15 @@ fn connect(shared: &Arc<Shared>, front: TcpStream) -> io::Result<()> {
         let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.extend([front.try_clone()?, behind.try_clone()?]);
     }
-    let (mut from, mut to) = (front.try_clone()?, behind.try_clone()?);
+    let (from, to) = (front.try_clone()?, behind.try_clone()?);
     let own = Arc::clone(shared);
+    // Each way of each connection has numbers of its own.
+    let seed = shared.seed.wrapping_add(2 * number);
     thread::spawn(move || {
-        let _ = io::copy(&mut from, &mut to);
+        let _ = there(&own, from, &to, Rng::new(seed.wrapping_add(1)));
         let _ = to.shutdown(Shutdown::Both);
-        drop(own);
     });
-    let rng = Rng::new(shared.seed.wrapping_add(number));
+    let rng = Rng::new(seed);
     let own = Arc::clone(shared);
     thread::spawn(move || {
         let end = back(&own, behind, &front, rng);
@@ -156,6 +167,46 @@ fn connect(shared: &Arc<Shared>, front: TcpStream) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Carries what goes there.
+fn there(
+    shared: &Shared,
+    mut front: TcpStream,
+    mut behind: &TcpStream,
+    mut rng: Rng,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let got = front.read(&mut buffer)?;
+        if got == 0 {
+            return Ok(());
+        }
+        match shared.fault() {
+            Fault::Garble(permille) if rng.chance(permille) => {
+                shared.garbled.fetch_add(1, Ordering::Relaxed);
+                behind.write_all(&garbled(&buffer[..got], &mut rng))?;
+            }
+            _ => behind.write_all(&buffer[..got])?,
+        }
+    }
+}
+
+/// What a block becomes: with one bit turned, with bytes in it, or without some.
+fn garbled(block: &[u8], rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = block.to_vec();
+    let place = rng.pick(bytes.len());
+    let len = 1 + rng.pick(8);
+    match rng.pick(3) {
+        0 => bytes[place] ^= 1 << rng.pick(8),
+        1 => {
+            let noise = (0..len).map(|_| u8::try_from(rng.pick(256)).unwrap_or(0));
+            let noise: Vec<u8> = noise.collect();
+            bytes.splice(place..place, noise);
+        }
+        _ => drop(bytes.drain(place..(place + len).min(block.len()))),
+    }
+    bytes
 }
 
 /// Carries what comes back; true if the connection is to stay though nothing comes any more.
@@ -206,7 +257,12 @@ fn back(
                     f64::from(u32::try_from(got).unwrap_or(u32::MAX)) / f64::from(rate.max(1)),
                 ));
             }
-            Fault::None | Fault::CutAfter(_) => {}
+            Fault::Garble(permille) if rng.chance(permille) => {
+                shared.garbled.fetch_add(1, Ordering::Relaxed);
+                front.write_all(&garbled(bytes, &mut rng))?;
+                continue;
+            }
+            Fault::None | Fault::Garble(_) | Fault::CutAfter(_) => {}
         }
         passed += got as u64;
         front.write_all(bytes)?;
@@ -266,7 +322,25 @@ fn frame(bytes: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GREETING, Messages};
+    use super::{GREETING, Messages, garbled};
+    use crate::rng::Rng;
+
+    #[test]
+    fn a_garbled_block_is_another_one_and_the_same_for_the_same_seed() {
+        let block: Vec<u8> = (0..=255).collect();
+        let mut lengths = [0; 3];
+        for seed in 0..300 {
+            let bytes = garbled(&block, &mut Rng::new(seed));
+            assert_ne!(bytes, block);
+            assert_eq!(bytes, garbled(&block, &mut Rng::new(seed)));
+            lengths[match bytes.len().cmp(&block.len()) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => 1,
+                std::cmp::Ordering::Greater => 2,
+            }] += 1;
+        }
+        assert!(lengths.iter().all(|count| *count > 50), "{lengths:?}");
+    }
 
     #[test]
     fn messages_are_whole_however_the_bytes_arrive() {

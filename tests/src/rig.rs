@@ -5,6 +5,7 @@
 
 pub mod callers;
 pub mod figures;
+pub mod garbling;
 pub mod parts;
 pub mod reload;
 pub mod storm;

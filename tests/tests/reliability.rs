@@ -6,7 +6,7 @@ use proximity_tests::{
     faulty::Mistake,
     proxy::Fault,
     rig::{
-        Tolerance,
+        Tolerance, garbling,
         parts::{self, End, Run},
         reload, storm,
         verdict::Verdict,
@@ -126,6 +126,20 @@ fn a_bad_link_gives_no_wrong_answer() {
             parts::bad_link(&run, fault, before_board).assert();
         }
     }
+}
+
+#[test]
+fn a_garbled_link_to_the_agent_hangs_and_kills_nothing() {
+    let run = run(60);
+    println!("{run:?}");
+    garbling::garbling(&run, false).assert();
+}
+
+#[test]
+fn a_garbled_link_to_the_board_hangs_and_kills_nothing() {
+    let run = run(60);
+    println!("{run:?}");
+    garbling::garbling(&run, true).assert();
 }
 
 /// Adds the names of all test functions under `folder`.

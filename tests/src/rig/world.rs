@@ -55,7 +55,17 @@ impl World {
     /// If they do not come up.
     pub fn logged() -> (Self, PathBuf) {
         let board = journalled();
-        let objects = objects(board.addr(), 0);
+        let link = board.addr();
+        Self::logged_before(board, link)
+    }
+
+    /// As [`Self::logged`], with an agent whose way to the board leads through `link`.
+    ///
+    /// # Panics
+    ///
+    /// If they do not come up.
+    pub fn logged_before(board: Mock, link: SocketAddr) -> (Self, PathBuf) {
+        let objects = objects(link, 0);
         let (agent, log) = Agent::logged(&objects);
         (Self { board, agent, objects }, log)
     }
