@@ -123,16 +123,32 @@ pub(crate) fn lend<P: Lent>(socket: &mut zmq::Socket, parcel: Box<P>) -> bool {
 /// Has the kernel close connections whose peer has not taken for so long what it was sent.
 pub(crate) fn give_up_deaf_peers(socket: &mut zmq::Socket, after: Duration) {
     let after = libc::c_int::try_from(after.as_millis()).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the socket is open; the option takes an int, of which this is the address and the size.
+    if !set_option(socket, zmq_sys::ZMQ_TCP_MAXRT.cast_signed(), after) {
+        log::warn!("libzmq does not close connections of peers that do not read");
+    }
+}
+
+/// `ZMQ_IN_BATCH_SIZE`, a draft of libzmq's that zmq-sys does not know.
+const IN_BATCH_SIZE: libc::c_int = 101;
+
+/// Has each connection read into a buffer of so many bytes; what is larger is read to where it stays.
+pub(crate) fn read_in_batches(socket: &mut zmq::Socket, size: libc::c_int) {
+    if !set_option(socket, IN_BATCH_SIZE, size) {
+        log::warn!("libzmq takes no size for its buffers: each connection costs some KiB more");
+    }
+}
+
+/// Sets an option that the zmq crate does not have; false says that libzmq does not take it.
+fn set_option(socket: &mut zmq::Socket, option: libc::c_int, value: libc::c_int) -> bool {
+    // SAFETY: the socket is open; the value is an int, of which this is the address and the size, and
+    // libzmq reads no more of it than that.
     let result = unsafe {
         zmq_sys::zmq_setsockopt(
             socket.as_mut_ptr(),
-            zmq_sys::ZMQ_TCP_MAXRT.cast_signed(),
-            std::ptr::from_ref(&after).cast(),
+            option,
+            std::ptr::from_ref(&value).cast(),
             size_of::<libc::c_int>(),
         )
     };
-    if result != 0 {
-        log::warn!("libzmq does not close connections of peers that do not read");
-    }
+    result == 0
 }

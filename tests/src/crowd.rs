@@ -197,17 +197,19 @@ pub fn idle(count: usize) -> Outcome {
     let before = ticks(&agent.process);
     let p99 = calls(&client, 5000, VALUE, &[0]).p99();
     let used = ticks(&agent.process) - before;
+    let each = with.saturating_sub(start) / count as u64;
     let served = peers
         .iter_mut()
         .step_by(97)
         .all(|peer| peer.request(VALUE).is_ok() && peer.reply().is_ok_and(|reply| reply == [0]));
     Outcome {
         figures: json!({
-            "connections": count, "rss_start": start, "rss": with, "p99_us": p99,
+            "connections": count, "rss_start": start, "rss": with, "rss_each": each, "p99_us": p99,
             "cpu_ticks_for_5000_calls": used,
         }),
         exact: vec![
             ("RSS is at most 256 MiB", with <= 256 * MIB),
+            ("a connection costs at most 24 KiB", each <= 24 << 10),
             ("those that were silent are served still", served),
         ],
         timed: vec![("the p99 of a null call is at most 1 ms", p99 <= 1000)],

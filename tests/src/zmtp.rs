@@ -20,6 +20,29 @@ pub fn ready() -> Vec<u8> {
     b"\x04\x1c\x05READY\x0bSocket-Type\0\0\0\x06DEALER".to_vec()
 }
 
+/// The same with properties of its own choice.
+pub fn ready_with(properties: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = b"\x05READY".to_vec();
+    for (name, value) in [&[("Socket-Type", &b"DEALER"[..])], properties].concat() {
+        body.push(u8::try_from(name.len()).expect("a short name"));
+        body.extend(name.as_bytes());
+        body.extend(u32::try_from(value.len()).expect("a short value").to_be_bytes());
+        body.extend(value);
+    }
+    let mut command = b"\x06".to_vec();
+    command.extend((body.len() as u64).to_be_bytes());
+    command.extend(body);
+    command
+}
+
+/// One part of a message.
+pub fn part(bytes: &[u8], more: bool) -> Vec<u8> {
+    let mut frame = vec![u8::from(more) | 0x02];
+    frame.extend((bytes.len() as u64).to_be_bytes());
+    frame.extend(bytes);
+    frame
+}
+
 /// A connection of which nothing has been said yet.
 ///
 /// # Errors
@@ -43,10 +66,19 @@ impl Peer {
     ///
     /// The kernel's, or that the other side is gone.
     pub fn connect(endpoint: &str) -> io::Result<Self> {
+        Self::connect_saying(endpoint, &ready())
+    }
+
+    /// The same with a READY of its own choice.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, or that the other side is gone.
+    pub fn connect_saying(endpoint: &str, ready: &[u8]) -> io::Result<Self> {
         let mut stream = connect(endpoint)?;
         stream.write_all(&greeting())?;
         stream.read_exact(&mut [0; 64])?;
-        stream.write_all(&ready())?;
+        stream.write_all(ready)?;
         let mut peer = Self(stream);
         // The other side's READY.
         peer.frame()?;
@@ -69,10 +101,7 @@ impl Peer {
     ///
     /// The kernel's, or that the other side is gone.
     pub fn part(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
-        let mut frame = vec![u8::from(more) | 0x02];
-        frame.extend((bytes.len() as u64).to_be_bytes());
-        frame.extend(bytes);
-        self.0.write_all(&frame)
+        self.0.write_all(&part(bytes, more))
     }
 
     /// Reads a reply: its payload.

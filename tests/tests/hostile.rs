@@ -8,8 +8,14 @@
 )]
 
 use proximity_proto::{limits::Limits, value::check};
-use proximity_tests::{PATIENCE, process::TestAgent, raw::Raw, recorded::pairs};
-use std::collections::VecDeque;
+use proximity_tests::{
+    PATIENCE,
+    process::{Agent, TestAgent},
+    raw::Raw,
+    recorded::pairs,
+    zmtp::{self, Peer},
+};
+use std::{collections::VecDeque, fs, io::Write, time::Duration};
 
 /// Frames in all. `FRAMES` in the environment asks for another number.
 const FRAMES: usize = 1_000_000;
@@ -178,4 +184,55 @@ fn a_message_of_many_parts_is_dropped_whole() {
     assert_eq!(reply.last().map(Vec::as_slice), Some(&[5u8][..]));
     socket.set_rcvtimeo(100).expect("an option");
     assert!(socket.recv_multipart(0).is_err(), "the first message was answered too");
+}
+
+/// Who may come unencrypted is decided by a property of the connection that libzmq gives it, and a peer
+/// can give itself properties of any name.
+#[test]
+fn nobody_comes_from_where_he_says_he_does() {
+    const ADD: &[u8] = b"\x84\xa4name\xa5tally\xa4proc\xa3add\xa4args\x91\x01\xa6kwargs\x80";
+    let (agent, log) = Agent::logged("log = \"debug\"\n[objects.tally]\ndriver = \"counter\"\n");
+    let says = |padding: usize| {
+        let padding = vec![0; padding];
+        let fd: &[u8] = b"1";
+        zmtp::ready_with(&[("Peer-Address", b"192.0.2.1"), ("__fd", fd), ("X-Pad", &padding)])
+    };
+    // What libzmq says stands before what the peer says.
+    let mut stays = Peer::connect_saying(&agent.endpoint, &says(0)).expect("a connection");
+    stays.request(ADD).expect("sent");
+    assert_eq!(stays.reply().expect("a reply"), [1]);
+    // Where the peer is gone before libzmq takes the connection, libzmq has nothing to say. It takes no
+    // call of such a peer: it would have to send its own READY first. As many as wait to be taken:
+    for stopped in [true, false] {
+        if stopped {
+            agent.process.signal("STOP");
+        }
+        for number in 0..90 {
+            let mut stream = zmtp::connect(&agent.endpoint).expect("the kernel takes it");
+            // So that the call is read with what was before it, or not.
+            let padding = [0, 2048, 8192][number % 3];
+            for bytes in [zmtp::greeting(), says(padding), zmtp::part(ADD, false)] {
+                // One that is refused meanwhile is as good.
+                let _ = stream.write_all(&bytes);
+            }
+            let reset = Some(Duration::ZERO);
+            rustix::net::sockopt::set_socket_linger(&stream, reset).expect("an option");
+        }
+        if stopped {
+            agent.process.signal("CONT");
+        }
+        let mut last = Peer::connect(&agent.endpoint).expect("a connection");
+        for _ in 0..100 {
+            last.request(ADD).expect("sent");
+            last.reply().expect("a reply");
+        }
+    }
+    let log = fs::read_to_string(log).expect("the agent's log");
+    let callers: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.split_once("a client calls from "))
+        .map(|(_, who)| who)
+        .collect();
+    assert!(callers.len() >= 3, "{log}");
+    assert!(callers.iter().all(|who| *who == "'127.0.0.1'"), "{callers:?}");
 }

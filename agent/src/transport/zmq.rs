@@ -51,6 +51,11 @@ const SLACK: usize = 64 << 10;
 /// lies there: memory is not held for ever for one that does not read.
 const DEAF: Duration = Duration::from_secs(30);
 
+/// The buffer that a connection reads into, in bytes: small, for it is most of what a silent one costs.
+/// libzmq's own are 8 KiB, and more than as much again for the heads of messages in them. The rest of a
+/// request that is larger is read straight to where it stays.
+const READ: i32 = 2 << 10;
+
 /// How long replies that were sent may take to leave when a socket is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -122,6 +127,7 @@ impl Zmq {
         socket.set_handshake_ivl(millis(HANDSHAKE))?;
         socket.set_sndhwm(UNREAD)?;
         os::give_up_deaf_peers(&mut socket, DEAF);
+        os::read_in_batches(&mut socket, READ);
 
         let events = zmq::SocketEvent::ACCEPTED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
         socket.monitor(MONITOR, events)?;

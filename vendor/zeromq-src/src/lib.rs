@@ -8,6 +8,9 @@
 //!
 //! zeromq-src leaves out most of what libzmq's own configuration finds out about Linux. That costs more than
 //! speed: sockets would be open in child processes, and keepalive would be set in vain. [`LINUX`] gives it back.
+//!
+//! libzmq's drafts are built too, for one of them: the option that tells how large the buffer of a connection is.
+//! They add functions, options and socket types, and change no type that the `zmq` crate knows.
 #![forbid(unsafe_code)]
 
 pub use real::LibLocation;
@@ -46,6 +49,19 @@ const LINUX: &str = "\
 #define ZMQ_HAVE_PTHREAD_SET_AFFINITY
 ";
 
+/// How many messages a pipe's memory grows by: 32, where libzmq says 256.
+///
+/// Each connection has two pipes, and of both at least the first 32 places: 4 KiB where it would be 32. Places
+/// are used again, so that a pipe that is read allocates nothing.
+///
+/// libzmq's own number is an enumerator, and the definition of its name has to come after it.
+const PIPES: &str = "\
+#ifdef __cplusplus
+#include <config.hpp>
+#define message_pipe_granularity 32
+#endif
+";
+
 /// The part of zeromq-src 0.2 that zmq-sys calls.
 #[derive(Default)]
 pub struct Build;
@@ -75,7 +91,10 @@ impl Build {
             .expect("libsodium-sys-stable named no library; set SODIUM_LIB_DIR");
         let include = find("SODIUM_INCLUDE_DIR", option_env!("DEP_SODIUM_INCLUDE"));
         let include = configured(include).expect("cannot write libzmq's configuration");
-        real::Build::new().with_libsodium(Some(LibLocation::new(lib, include))).build();
+        real::Build::new()
+            .enable_draft(true)
+            .with_libsodium(Some(LibLocation::new(lib, include)))
+            .build();
     }
 }
 
@@ -88,7 +107,7 @@ fn configured(sodium: Option<String>) -> io::Result<PathBuf> {
     let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     let include = Path::new(&out).join("configured");
     fs::create_dir_all(&include)?;
-    fs::write(include.join("platform.hpp"), LINUX)?;
+    fs::write(include.join("platform.hpp"), [LINUX, PIPES].concat())?;
     let header = sodium.map_or("#include_next <sodium.h>\n".to_owned(), |directory| {
         format!("#include \"{directory}/sodium.h\"\n")
     });
