@@ -512,7 +512,11 @@ fn is_taken(endpoint: &Endpoint) -> bool {
     }
 }
 
-/// Where a message's connection comes from.
+/// Where a message's connection comes from, under libzmq's own name for it.
+///
+/// A peer can give itself a property of that name. Libzmq's stands before it; and it is there: libzmq asks
+/// for the address when it takes a connection, and takes no call before it could send its own greeting and
+/// READY, so that a peer that was gone before it was asked for is never heard.
 fn origin(frame: &mut Message) -> Origin {
     Origin::of(frame.gets("Peer-Address"))
 }
