@@ -467,7 +467,24 @@ pub fn flood(peers: usize) -> Outcome {
             peer.request(SLEEP).expect("sent");
         }
     }
-    // The queue is full now, for as long as its calls take.
+    let (mut done, mut busy) = (0, 0);
+    let mut count = |peer: &mut Peer| {
+        let reply = peer.reply().expect("each call has a reply");
+        if String::from_utf8_lossy(&reply).contains("EXCEPTION") {
+            busy += 1;
+        } else {
+            done += 1;
+        }
+    };
+    // Each of them has more calls than the queue takes, so that all are refused one before any is done.
+    crowd.iter_mut().for_each(&mut count);
+    // The queue is full now, but for a place if the worker took its first call after that. Who gets it
+    // waits for all the others; who is refused tells that it is taken.
+    let mut last = Peer::connect(&agent.endpoint).expect("a connection");
+    for _ in 0..2 {
+        last.request(SLEEP).expect("sent");
+    }
+    last.reply().expect("a reply");
     let mut times = Times::default();
     let mut refused_at_once = 0;
     for _ in 0..200 {
@@ -478,15 +495,9 @@ pub fn flood(peers: usize) -> Outcome {
             times.0.push(begun.elapsed());
         }
     }
-    let (mut done, mut busy) = (0, 0);
     for peer in &mut crowd {
-        for _ in 0..EACH {
-            let reply = peer.reply().expect("each call has a reply");
-            if String::from_utf8_lossy(&reply).contains("EXCEPTION") {
-                busy += 1;
-            } else {
-                done += 1;
-            }
+        for _ in 1..EACH {
+            count(peer);
         }
     }
     let p99 = times.p99();
