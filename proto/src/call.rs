@@ -11,9 +11,9 @@ use crate::{
     fault::Fault,
     limits::{Limits, MAX_NAME},
     object::Args,
-    value::{Array, Checked, DecodeErrorKind, Map, Value, check},
+    value::{Array, Checked, DecodeError, DecodeErrorKind, Map, Value, Walk},
 };
-use alloc::format;
+use alloc::{boxed::Box, format};
 use core::time::Duration;
 
 /// A request.
@@ -210,7 +210,8 @@ impl<'a> Call<'a> {
     /// ```
     #[allow(clippy::result_large_err)] // a call is larger still
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, BadCall> {
-        let checked = check(bytes, limits).map_err(|error| {
+        let mut fields = Fields::default();
+        let read = fields.walk(bytes, limits).map_err(|error| {
             let (version, id) = salvage(bytes);
             let mut fault = Fault::from_error("ValueError", &error);
             if let DecodeErrorKind::TooLong { .. } = error.kind {
@@ -218,16 +219,13 @@ impl<'a> Call<'a> {
             }
             BadCall { fault, version, id }
         })?;
-        let Some(Value::Map(map)) = Value::first(bytes) else {
+        let Some(checked) = read else {
             let kind = Value::first(bytes).map_or("nothing", |value| value.kind());
             let fault = Fault::type_error(format!("a request must be a map, not {kind}"));
             return Err(BadCall { fault, version: 1, id: None });
         };
-        let mut fields = Fields::default();
-        let read = fields.read(map);
-        let version = fields.version();
-        let id = fields.id;
-        read.and_then(|()| fields.finish(checked)).map_err(|fault| BadCall { fault, version, id })
+        let (version, id) = (fields.version(), fields.id);
+        fields.finish(checked).map_err(|fault| BadCall { fault, version, id })
     }
 }
 
@@ -284,6 +282,10 @@ struct Fields<'a> {
     proc: Option<Value<'a>>,
     args: Option<Value<'a>>,
     kwargs: Option<Value<'a>>,
+    /// A bit for each of [`KEYS`].
+    seen: u16,
+    /// What is wrong with the first that is.
+    wrong: Option<Box<Fault>>,
 }
 
 impl<'a> Fields<'a> {
@@ -291,24 +293,32 @@ impl<'a> Fields<'a> {
         if self.v.is_some() { 2 } else { 1 }
     }
 
-    /// Collects the keys. Goes through the whole map also where one is wrong, to find the id.
-    fn read(&mut self, map: Map<'a>) -> Result<(), Fault> {
-        let mut wrong = Ok(());
-        let mut seen = 0u16;
-        for (key, value) in map.fields() {
-            let Some(place) = key.and_then(place_of) else { continue };
-            if seen & (1 << place) != 0 && wrong.is_ok() {
-                let name = KEYS.get(place).copied().unwrap_or_default();
-                wrong = Err(Fault::value_error(format!("the request has two keys '{name}'")));
-            }
-            seen |= 1 << place;
-            if let Err(fault) = self.take(place, value)
-                && wrong.is_ok()
-            {
-                wrong = Err(fault);
-            }
+    /// Collects the keys of a request as it is checked; `None` if it is no map.
+    fn walk(&mut self, bytes: &'a [u8], limits: &Limits) -> Result<Option<Checked>, DecodeError> {
+        let mut walk = Walk::new(bytes, limits)?;
+        let len = walk.map()?;
+        for _ in 0..len.unwrap_or(0) {
+            let key = walk.key(1)?;
+            self.note(key, walk.value(1)?);
         }
-        wrong
+        let checked = walk.end()?;
+        Ok(len.map(|_| checked))
+    }
+
+    /// Takes a key in. One that is wrong does not keep those behind it from being read: the id may be there.
+    fn note(&mut self, key: Option<&[u8]>, value: Value<'a>) {
+        let Some(place) = key.and_then(place_of) else { return };
+        if self.seen & (1 << place) != 0 && self.wrong.is_none() {
+            let name = KEYS.get(place).copied().unwrap_or_default();
+            let fault = Fault::value_error(format!("the request has two keys '{name}'"));
+            self.wrong = Some(Box::new(fault));
+        }
+        self.seen |= 1 << place;
+        if let Err(fault) = self.take(place, value)
+            && self.wrong.is_none()
+        {
+            self.wrong = Some(Box::new(fault));
+        }
     }
 
     fn take(&mut self, place: usize, value: Value<'a>) -> Result<(), Fault> {
@@ -336,7 +346,10 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    fn finish(self, checked: Checked) -> Result<Call<'a>, Fault> {
+    fn finish(mut self, checked: Checked) -> Result<Call<'a>, Fault> {
+        if let Some(fault) = self.wrong.take() {
+            return Err(*fault);
+        }
         if let Some(position) = checked.odd_key {
             return Err(Fault::type_error(format!(
                 "a dict in the request has a key that is no text (at byte {position})"
@@ -469,8 +482,10 @@ impl CallId {
 fn salvage(bytes: &[u8]) -> (u8, Option<CallId>) {
     let mut fields = Fields::default();
     if let Some(Value::Map(map)) = Value::head(bytes) {
-        // What is wrong with them is known already.
-        let _ = fields.read(map);
+        for (key, value) in map.fields() {
+            // What is wrong with them is known already.
+            fields.note(key, value);
+        }
     }
     (fields.version(), fields.id)
 }

@@ -324,87 +324,133 @@ pub struct Checked {
 /// # Ok::<(), proximity_proto::value::DecodeError>(())
 /// ```
 pub fn check(bytes: &[u8], limits: &Limits) -> Result<Checked, DecodeError> {
-    use DecodeErrorKind as Kind;
-    let at = |rest: &[u8]| bytes.len() - rest.len();
-    if bytes.is_empty() {
-        return Err(DecodeError { kind: Kind::Empty, position: 0 });
+    let mut walk = Walk::new(bytes, limits)?;
+    walk.pass(0)?;
+    walk.end()
+}
+
+/// A walk through one message, value by value, in their order.
+pub(crate) struct Walk<'a> {
+    len: usize,
+    rest: &'a [u8],
+    items: u32,
+    max_items: u32,
+    checked: Checked,
+}
+
+impl<'a> Walk<'a> {
+    /// At the start of `bytes`.
+    pub(crate) fn new(bytes: &'a [u8], limits: &Limits) -> Result<Self, DecodeError> {
+        let (len, max) = (bytes.len(), limits.max_frame);
+        if bytes.is_empty() {
+            return Err(DecodeError { kind: DecodeErrorKind::Empty, position: 0 });
+        }
+        if len > max {
+            let kind = DecodeErrorKind::TooLong { len, max };
+            return Err(DecodeError { kind, position: max });
+        }
+        let (max_items, checked) = (limits.max_items, Checked::default());
+        Ok(Self { len, rest: bytes, items: 0, max_items, checked })
     }
-    if bytes.len() > limits.max_frame {
-        let kind = Kind::TooLong { len: bytes.len(), max: limits.max_frame };
-        return Err(DecodeError { kind, position: limits.max_frame });
+
+    fn position(&self) -> usize {
+        self.len - self.rest.len()
     }
-    let mut checked = Checked::default();
-    let mut items = 0u32;
-    // What the innermost open array or map still holds: values, or for a map keys and values together.
-    // The outermost of all holds the message.
-    let (mut left, mut is_map) = (1u64, false);
-    // The same of those around it.
-    let mut around = [(0u64, false); MAX_DEPTH];
-    let mut depth = 0usize;
-    let mut rest = bytes;
-    loop {
-        while left == 0
-            && let Some(outer) = depth.checked_sub(1)
-        {
-            depth = outer;
-            (left, is_map) = around.get(outer).copied().unwrap_or_default();
+
+    /// Passes a head.
+    #[inline]
+    fn head(&mut self) -> Result<Head<'a>, DecodeError> {
+        let fail = |kind| DecodeError { kind, position: self.position() };
+        let (head, behind) = Head::read(self.rest).map_err(fail)?;
+        if self.items >= self.max_items {
+            return Err(fail(DecodeErrorKind::TooMany { max: self.max_items }));
         }
-        if left == 0 {
-            break;
-        }
-        let position = at(rest);
-        let fail = |kind| DecodeError { kind, position };
-        let (head, behind) = Head::read(rest).map_err(fail)?;
-        rest = behind;
-        items += 1;
-        if items > limits.max_items {
-            return Err(fail(Kind::TooMany { max: limits.max_items }));
-        }
-        if is_map && left % 2 == 0 {
-            match head {
-                Head::Raw(key) | Head::Bin(key) if key.len() > MAX_NAME => {
-                    return Err(fail(Kind::LongKey));
-                }
-                Head::Raw(_) | Head::Bin(_) => {}
-                _ => checked.odd_key = checked.odd_key.or(Some(position)),
+        self.items += 1;
+        self.rest = behind;
+        Ok(head)
+    }
+
+    /// Passes a value that lies in so many arrays and maps.
+    fn pass(&mut self, depth: usize) -> Result<(Head<'a>, &'a [u8]), DecodeError> {
+        let position = self.position();
+        let head = self.head()?;
+        let inside = self.rest;
+        self.pass_inside(&head, depth, position)?;
+        Ok((head, inside))
+    }
+
+    /// The same, and tells it.
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
+        self.pass(depth).map(|(head, inside)| head.value(inside))
+    }
+
+    /// Passes the key of a map that lies in so many arrays and maps, itself counted; `None` for one without bytes.
+    pub(crate) fn key(&mut self, depth: usize) -> Result<Option<&'a [u8]>, DecodeError> {
+        let position = self.position();
+        match self.head()? {
+            Head::Raw(key) | Head::Bin(key) if key.len() > MAX_NAME => {
+                Err(DecodeError { kind: DecodeErrorKind::LongKey, position })
+            }
+            Head::Raw(key) | Head::Bin(key) => Ok(Some(key)),
+            head => {
+                self.checked.odd_key = self.checked.odd_key.or(Some(position));
+                self.pass_inside(&head, depth, position)?;
+                Ok(None)
             }
         }
-        left -= 1;
-        if let Some(inner) = head.children() {
-            let slot = around.get_mut(depth).ok_or_else(|| fail(Kind::TooDeep))?;
-            *slot = (left, is_map);
-            depth += 1;
-            (left, is_map) = inner;
+    }
+
+    /// Passes what belongs to `head`. Goes no deeper than [`MAX_DEPTH`], and so does its recursion.
+    fn pass_inside(
+        &mut self,
+        head: &Head<'_>,
+        depth: usize,
+        position: usize,
+    ) -> Result<(), DecodeError> {
+        if matches!(head, Head::Array(_) | Head::Map(_)) && depth >= MAX_DEPTH {
+            return Err(DecodeError { kind: DecodeErrorKind::TooDeep, position });
+        }
+        match *head {
+            Head::Array(len) => {
+                for _ in 0..len {
+                    self.pass(depth + 1)?;
+                }
+            }
+            Head::Map(len) => {
+                for _ in 0..len {
+                    self.key(depth + 1)?;
+                    self.pass(depth + 1)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Passes the head of the message where it is a map, and tells how many keys and values follow; passes all of
+    /// anything else.
+    pub(crate) fn map(&mut self) -> Result<Option<u32>, DecodeError> {
+        let position = self.position();
+        match self.head()? {
+            Head::Map(len) => Ok(Some(len)),
+            head => self.pass_inside(&head, 0, position).map(|()| None),
         }
     }
-    if rest.is_empty() {
-        Ok(checked)
-    } else {
-        Err(DecodeError { kind: Kind::Trailing, position: at(rest) })
+
+    /// At the end of the message, if nothing follows.
+    pub(crate) fn end(self) -> Result<Checked, DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(self.checked);
+        }
+        Err(DecodeError { kind: DecodeErrorKind::Trailing, position: self.position() })
     }
 }
 
 /// Takes one value off `bytes`, and tells what follows it.
 fn take(bytes: &[u8]) -> Option<(Value<'_>, &[u8])> {
-    let (head, rest) = Head::read(bytes).ok()?;
-    let value = match head {
-        Head::Nil => Value::Nil,
-        Head::Bool(truth) => Value::Bool(truth),
-        Head::Uint(number) => Value::Uint(number),
-        Head::Int(number) => u64::try_from(number).map_or(Value::Int(number), Value::Uint),
-        Head::Float(number) => Value::Float(number),
-        Head::Raw(raw) => core::str::from_utf8(raw).map_or(Value::Bytes(raw), Value::Text),
-        Head::Bin(raw) => Value::Bytes(raw),
-        Head::Array(len) => {
-            let array = Array { len, bytes: rest };
-            return Some((Value::Array(array), behind(rest, u64::from(len))?));
-        }
-        Head::Map(len) => {
-            let map = Map { len, bytes: rest };
-            return Some((Value::Map(map), behind(rest, 2 * u64::from(len))?));
-        }
-    };
-    Some((value, rest))
+    let (head, inside) = Head::read(bytes).ok()?;
+    let rest = behind(inside, head.children())?;
+    Some((head.value(inside), rest))
 }
 
 /// The first `count` values of `bytes`.
@@ -429,7 +475,7 @@ fn behind(bytes: &[u8], count: u64) -> Option<&[u8]> {
     while pending > 0 {
         let (head, behind) = Head::read(rest).ok()?;
         rest = behind;
-        pending = pending - 1 + head.children().map_or(0, |(count, _)| count);
+        pending = pending - 1 + head.children();
     }
     Some(rest)
 }
@@ -448,12 +494,28 @@ enum Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// How many values belong to this one, and whether they are a map's keys and values.
-    fn children(&self) -> Option<(u64, bool)> {
+    /// How many values belong to this one.
+    fn children(&self) -> u64 {
         match *self {
-            Head::Array(len) => Some((u64::from(len), false)),
-            Head::Map(len) => Some((2 * u64::from(len), true)),
-            _ => None,
+            Head::Array(len) => u64::from(len),
+            Head::Map(len) => 2 * u64::from(len),
+            _ => 0,
+        }
+    }
+
+    /// The value that begins with this, if `inside` is what follows.
+    #[inline]
+    fn value(self, inside: &'a [u8]) -> Value<'a> {
+        match self {
+            Head::Nil => Value::Nil,
+            Head::Bool(truth) => Value::Bool(truth),
+            Head::Uint(number) => Value::Uint(number),
+            Head::Int(number) => u64::try_from(number).map_or(Value::Int(number), Value::Uint),
+            Head::Float(number) => Value::Float(number),
+            Head::Raw(raw) => core::str::from_utf8(raw).map_or(Value::Bytes(raw), Value::Text),
+            Head::Bin(raw) => Value::Bytes(raw),
+            Head::Array(len) => Value::Array(Array { len, bytes: inside }),
+            Head::Map(len) => Value::Map(Map { len, bytes: inside }),
         }
     }
 
