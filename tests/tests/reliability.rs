@@ -164,21 +164,24 @@ fn tests_under(folder: &std::path::Path, names: &mut Vec<String>) {
 }
 
 #[test]
-fn every_test_that_the_document_names_exists() {
+fn every_test_that_the_documents_name_exists() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
-    let text = std::fs::read_to_string(root.join("docs/reliability.md")).expect("the document");
     let mut names = Vec::new();
-    for folder in ["tests", "agent", "drivers", "clients/rust", "clients/python/tests"] {
+    for folder in ["tests", "proto", "agent", "drivers", "clients/rust", "clients/python/tests"] {
         tests_under(&root.join(folder), &mut names);
     }
-    let cited: Vec<&str> = text
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|word| word.matches('_').count() > 2 && !word.contains(['/', ':', ' ']))
-        .collect();
-    assert!(cited.len() > 5, "{cited:?}");
-    for name in cited {
-        assert!(names.iter().any(|known| known == name), "there is no test '{name}'");
+    for document in ["docs/reliability.md", "docs/wire.md"] {
+        let text = std::fs::read_to_string(root.join(document)).expect("a document");
+        let cited: Vec<&str> = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.matches('_').count() > 2 && !word.contains(['/', ':', ' ']))
+            .collect();
+        assert!(cited.len() > 5, "{document}: {cited:?}");
+        for name in cited {
+            let is_known = names.iter().any(|known| known == name);
+            assert!(is_known, "{document} names '{name}', and there is no such test");
+        }
     }
 }

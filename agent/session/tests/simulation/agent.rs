@@ -239,10 +239,15 @@ impl World {
             return request;
         }
         let mutation = self.plan.mutation;
+        let forgets = match mutation {
+            Some(Mutation::NoDeadline) => true,
+            Some(Mutation::NoDeadlineInQueue) => sent.expires > self.uptime(),
+            _ => false,
+        };
         Request {
             id: Some(self.mutated(sent.id)).filter(|_| mutation != Some(Mutation::NoDeduplication)),
             epoch: Some(sent.epoch).filter(|_| mutation != Some(Mutation::NoEpoch)),
-            expires: Some(sent.expires).filter(|_| mutation != Some(Mutation::NoDeadline)),
+            expires: Some(sent.expires).filter(|_| !forgets),
             lease: sent.lease.filter(|_| mutation != Some(Mutation::NoLease)),
             ..request
         }

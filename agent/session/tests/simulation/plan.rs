@@ -37,6 +37,8 @@ pub(crate) enum Mutation {
     NoEpoch,
     /// Calls lose their deadline.
     NoDeadline,
+    /// The deadline is looked at when a call comes, and not again when its turn has come.
+    NoDeadlineInQueue,
     /// Calls lose their client's uuid: replies are kept by number only.
     SequenceOnly,
     /// Leases are counted from 1 in each run of the agent: those of two runs look alike.
@@ -58,10 +60,11 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Mutation; 12] = [
+    pub(crate) const ALL: [Mutation; 13] = [
         Mutation::NoDeduplication,
         Mutation::NoEpoch,
         Mutation::NoDeadline,
+        Mutation::NoDeadlineInQueue,
         Mutation::SequenceOnly,
         Mutation::LeaseWithoutEpoch,
         Mutation::NoLastCheck,
