@@ -20,11 +20,13 @@ pub enum Mistake {
     NoDeadline,
     /// It tells calls apart by their sequence number only.
     SequenceOnly,
+    /// It counts its leases from 1 in each run: those of two runs look alike.
+    LeaseWithoutEpoch,
 }
 
 impl Mistake {
-    /// Each of them.
-    pub const ALL: [Self; 4] =
+    /// Those that show in what becomes of calls.
+    pub const OF_CALLS: [Self; 4] =
         [Self::NoDeduplication, Self::NoEpoch, Self::NoDeadline, Self::SequenceOnly];
 
     /// The line of a configuration that asks for it.
@@ -34,12 +36,15 @@ impl Mistake {
 
     /// The one that a configuration asks for.
     pub fn of(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mistake| text.contains(&mistake.line()))
+        let mut all = Self::OF_CALLS.into_iter().chain([Self::LeaseWithoutEpoch]);
+        all.find(|mistake| text.contains(&mistake.line()))
     }
 }
 
 /// What stands before a client's 16 bytes in requests and replies.
 const ID: &[u8] = b"\xa2id\x92\xc4\x10";
+/// What stands before a lease's 16 bytes.
+const LEASE: &[u8] = b"\xa5lease\xc4\x10";
 const EPOCH: &[u8] = b"\xa5epoch\xcf";
 const EXPIRES: &[u8] = b"\xa7expires";
 /// A key that no agent knows.
@@ -112,6 +117,12 @@ impl Wire {
                 }
             }
             Mistake::NoDeadline => replace(message, EXPIRES, NOTHING),
+            Mistake::LeaseWithoutEpoch => {
+                // The first lease of each run, and no run has two.
+                if let Some(token) = behind::<16>(message, LEASE) {
+                    *token = [1; 16];
+                }
+            }
         }
     }
 
@@ -130,7 +141,7 @@ impl Wire {
                     replace(message, &own, &SAME);
                 }
             }
-            Mistake::NoDeadline => {}
+            Mistake::NoDeadline | Mistake::LeaseWithoutEpoch => {}
         }
     }
 

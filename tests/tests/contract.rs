@@ -15,6 +15,7 @@ use proximity_proto::{
 };
 use proximity_tests::{
     PATIENCE,
+    faulty::Mistake,
     process::{Agent, Process, TestAgent, program, scratch},
     raw::Raw,
 };
@@ -87,6 +88,31 @@ fn a_lease_holds_against_others_and_outlives_its_connection_but_not_the_agent() 
     let raw = Raw::connect(&agent.endpoint);
     let add = request(id(3), Op::Call, target, &Arguments::default(), token);
     assert!(said(&raw.ask(&add)).ends_with("[LeaseLost]"));
+}
+
+/// Whether one who had a lease in an agent's last run writes past whoever has it in this one.
+fn intrudes(mut agent: Agent, objects: &str) -> bool {
+    let [ana, ben] = [[1; 16], [2; 16]];
+    let ask = |agent: &Agent, client: [u8; 16], seq, op, args: &Arguments| {
+        let id = CallId { client, seq };
+        let target = ("counter", if op == Op::Call { "add" } else { "" });
+        said(&Raw::connect(&agent.endpoint).ask(&request(id, op, target, args, Some(&client))))
+    };
+    let (minute, nothing) = (Arguments::from((60_000,)), Arguments::default());
+    assert!(ask(&agent, ana, 1, Op::Lock, &minute).contains("expires"));
+    agent.restart(objects);
+    assert!(ask(&agent, ben, 1, Op::Lock, &minute).contains("expires"));
+    let told = ask(&agent, ana, 2, Op::Call, &nothing);
+    assert!(told == "1" || told.ends_with("[Locked]"), "{told}");
+    told == "1"
+}
+
+#[test]
+fn a_lease_of_the_last_run_does_not_pass_for_one_of_this_run() {
+    assert!(!intrudes(Agent::start(COUNTER), COUNTER));
+    // An agent that gets it wrong is found out.
+    let objects = Mistake::LeaseWithoutEpoch.line() + COUNTER;
+    assert!(intrudes(Agent::start_as(&program("faulty-agent"), &objects), &objects));
 }
 
 #[test]
