@@ -301,9 +301,10 @@ mod tests {
     #[test]
     fn a_pool_keeps_one_large_buffer_until_it_is_told_not_to() {
         let mut pool = Pool::default();
-        let mut jobs = [pool.take(), pool.take()];
-        jobs.iter_mut().for_each(|job| job.reply.reserve(16 << 20));
-        jobs.into_iter().for_each(|job| pool.give_back(job));
+        for mut job in [pool.take(), pool.take()] {
+            job.reply.reserve(16 << 20);
+            pool.give_back(job);
+        }
         // The next has it, whatever it is for, and brings it back from whatever way it took.
         let mut next = pool.take();
         assert!(next.reply.capacity() >= 16 << 20 && pool.keeps_large());

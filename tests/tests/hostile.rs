@@ -198,9 +198,9 @@ fn nobody_comes_from_where_he_says_he_does() {
         zmtp::ready_with(&[("Peer-Address", b"192.0.2.1"), ("__fd", fd), ("X-Pad", &padding)])
     };
     // What libzmq says stands before what the peer says.
-    let mut stays = Peer::connect_saying(&agent.endpoint, &says(0)).expect("a connection");
-    stays.request(ADD).expect("sent");
-    assert_eq!(stays.reply().expect("a reply"), [1]);
+    let mut lasting = Peer::connect_saying(&agent.endpoint, &says(0)).expect("a connection");
+    lasting.request(ADD).expect("sent");
+    assert_eq!(lasting.reply().expect("a reply"), [1]);
     // Where the peer is gone before libzmq takes the connection, libzmq has nothing to say. It takes no
     // call of such a peer: it would have to send its own READY first. As many as wait to be taken:
     for stopped in [true, false] {
