@@ -196,8 +196,6 @@ pub(crate) struct Pool {
     /// A large buffer, for a client that reads much, one after the other: memory that is had anew each
     /// time costs as much as a copy of what is read into it.
     large: Option<Vec<u8>>,
-    /// A job has it.
-    is_out: bool,
 }
 
 impl Pool {
@@ -211,20 +209,30 @@ impl Pool {
 
     /// Gives a job whose buffer the transport took another.
     pub(crate) fn equip(&mut self, job: &mut Job) {
-        if job.reply.capacity() >= LENT {
-            return;
-        }
-        if let Some(large) = self.large.take() {
-            job.reply = large;
-            self.is_out = true;
-        } else if !self.spare.is_empty() {
+        if job.reply.capacity() < LENT && !self.spare.is_empty() {
             job.reply = self.buffer();
         }
     }
 
-    /// Whether a large buffer is kept, or will be.
+    /// Gives a job that starts now, and is known to have a large reply, the large buffer. A job that only waits would
+    /// carry it off, and the next reply have another.
+    pub(crate) fn equip_large(&mut self, job: &mut Job) {
+        if let Some(large) = self.large.take() {
+            job.reply = large;
+        }
+    }
+
+    /// Takes the buffer of a job whose reply turned out small.
+    pub(crate) fn keep_apart(&mut self, job: &mut Job) {
+        if job.reply.capacity() > BUFFER && job.reply.len() < job.reply.capacity() / 2 {
+            let reply = job.reply.as_slice().to_vec();
+            self.take_large(std::mem::replace(&mut job.reply, reply));
+        }
+    }
+
+    /// Whether a large buffer is kept.
     pub(crate) fn keeps_large(&self) -> bool {
-        self.is_out || self.large.is_some()
+        self.large.is_some()
     }
 
     /// Keeps it no longer.
@@ -233,7 +241,6 @@ impl Pool {
     }
 
     fn take_large(&mut self, mut buffer: Vec<u8>) {
-        self.is_out = false;
         if buffer.capacity() <= LARGE && self.large.is_none() {
             buffer.clear();
             self.large = Some(buffer);
@@ -305,14 +312,17 @@ mod tests {
             job.reply.reserve(16 << 20);
             pool.give_back(job);
         }
-        // The next has it, whatever it is for, and brings it back from whatever way it took.
-        let mut next = pool.take();
-        assert!(next.reply.capacity() >= 16 << 20 && pool.keeps_large());
+        // Nobody has it who only waits, or whose reply is small.
         assert_eq!(pool.take().reply.capacity(), 0);
-        let lent = std::mem::take(&mut next.reply);
-        pool.give_back(next);
-        assert!(pool.keeps_large());
-        pool.take_back(lent);
+        let mut next = pool.take();
+        pool.equip_large(&mut next);
+        assert!(next.reply.capacity() >= 16 << 20 && !pool.keeps_large());
+        next.reply.push(7);
+        pool.keep_apart(&mut next);
+        assert!(next.reply == [7] && next.reply.capacity() < LENT && pool.keeps_large());
+        // It comes back from libzmq too.
+        pool.equip_large(&mut next);
+        pool.take_back(std::mem::take(&mut next.reply));
         let large = pool.large.as_ref().map(Vec::capacity);
         assert!(large >= Some(16 << 20), "{large:?}");
         pool.drop_large();

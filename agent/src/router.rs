@@ -28,7 +28,7 @@ use crate::{
     clock::Clock,
     config::{Bounds, Config, Endpoint},
     control::Control,
-    job::{Job, Pool},
+    job::{BUFFER, Job, Pool},
     outbox::Outbox,
     transport::{self, LENT, ListenError, Transport},
     worker::{self, Mailbox, Order, Report, Slot, Surroundings},
@@ -402,6 +402,11 @@ impl Router {
         match place {
             Place::Worker => {
                 entry.pulse.begin(clock.now(), deadline, job.proc());
+                if self.pool.keeps_large()
+                    && job.call().is_some_and(|call| self.bulk.size(&call) > BUFFER)
+                {
+                    self.pool.equip_large(&mut job);
+                }
                 let table = Arc::clone(table);
                 entry.worker.order(Order::Run { object, table, job, deadline });
             }

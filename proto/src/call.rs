@@ -388,10 +388,11 @@ impl<'a> Fields<'a> {
         Ok(Call {
             op,
             version,
-            id: self.id,
-            epoch: self.epoch,
-            expires: self.expires.map(Duration::from_millis),
-            lease: self.lease,
+            // Whatever an old client sends under these names is not for us either.
+            id: self.id.filter(|_| !old),
+            epoch: self.epoch.filter(|_| !old),
+            expires: self.expires.filter(|_| !old).map(Duration::from_millis),
+            lease: self.lease.filter(|_| !old),
             progress: self.progress && !old,
             credit: self.credit.filter(|&credit| credit > 0 && !old),
             name,

@@ -47,8 +47,11 @@ impl<J: Job> Ledger<J> {
         // Where the reason holds for all copies for ever, there is nothing to remember.
         if why.covers_copies()
             && let Some(id) = call.kept_id()
-            && self.kept.enter(now, id, call.expires)
         {
+            if !self.kept.enter(now, id, call.expires) {
+                // What cannot be remembered is not promised.
+                return self.answer(job, Refusal::TooManyClients, Executed::No, out);
+            }
             self.kept.refused(now, id, &why, Executed::No);
         }
         self.answer(job, why, Executed::No, out);

@@ -145,6 +145,18 @@ impl<J: Job> Session<J> {
         Ok(())
     }
 
+    /// Remembers that a call was refused before the session could see it, so that no late copy of it runs: its object
+    /// may be there by then. For a call of which [`Session::answer_again`] knows nothing.
+    ///
+    /// Returns false where no more clients can be remembered: then nothing may be said of copies.
+    pub fn remember_refused(&mut self, now: Uptime, id: CallId, expires: Option<Uptime>) -> bool {
+        let entered = self.ledger.kept.enter(now, id, expires);
+        if entered {
+            self.ledger.kept.refused(now, id, &Refusal::Failed, Executed::No);
+        }
+        entered
+    }
+
     /// Decides what follows from `event` at time `now`, and appends it to `out`.
     ///
     /// `now` never goes back. The actions are to be carried out in their order.

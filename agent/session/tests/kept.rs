@@ -256,6 +256,8 @@ fn more_clients_than_can_be_remembered_are_refused_until_the_deadlines_of_others
         rig.done(board);
     }
     assert_eq!(rig.request(call(16_384)), ["refuse w TooManyClients"]);
+    // Nothing is said of the copies of a call that cannot be remembered.
+    assert!(!rig.session.remember_refused(ms(0), call(16_384).id.unwrap(), None));
     rig.at(1000);
     let later = Request { expires: Some(ms(2000)), ..call(16_384) };
     assert_eq!(rig.request(later), ["start w"]);

@@ -19,7 +19,7 @@ use proximity_proto::{
     hello::{AgentLimits, FEATURES, Hello},
     json, reply,
 };
-use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request};
+use proximity_session::{CallId, Event, LeaseToken, ObjectId, Refusal, Request};
 use std::{fmt::Write, sync::Arc};
 
 /// Replies that may wait for a peer to read; while there are that many, its requests are not even read.
@@ -118,7 +118,7 @@ impl Router {
     }
 
     /// Answers what cannot be understood, or be allowed.
-    fn refuse(&mut self, (fault, reason): (Fault, Option<Reason>), mut job: Box<Job>) {
+    fn refuse(&mut self, (mut fault, mut reason): (Fault, Option<Reason>), mut job: Box<Job>) {
         // What a call names may be gone since it ran: its answer is not.
         if let (Some(id), Some(peer)) = (job.again, job.peer_id()) {
             match self.session.answer_again(peer, id, job, &mut self.actions) {
@@ -127,6 +127,12 @@ impl Router {
             }
         }
         self.count_refused(&job, reason);
+        if reason == Some(Reason::Failed)
+            && let Some(id) = job.again.filter(|_| job.place.op != Op::Get)
+            && !self.session.remember_refused(job.arrived, id, job.expires)
+        {
+            (fault, reason) = words::refusal(&Refusal::TooManyClients, &job, None);
+        }
         job.fail(&fault, Executed::No, reason);
         self.deliver(job);
     }

@@ -237,8 +237,9 @@ impl Router {
     }
 
     /// A call gave its object back.
-    pub(super) fn ran(&mut self, slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End) {
+    pub(super) fn ran(&mut self, slot: Slot, object: Box<dyn Object>, mut job: Box<Job>, end: End) {
         let now = self.clock.now();
+        self.pool.keep_apart(&mut job);
         let Some(entry) = self.entry_mut(slot) else { return self.pool.give_back(job) };
         entry.tally(now, &job, end);
         if entry.pulse.stuck {

@@ -122,6 +122,12 @@ fn old_clients_do_what_the_configuration_lets_them() {
         ask("shut", "peek"),
         r#"{"EXCEPTION":["PermissionError","clients of version 1 may not use 'shut'",["hint: 'legacy' in the agent's configuration is \"off\"; use a client of version 2"]]}"#
     );
+    // An id does not make it one of version 2.
+    let mut named = b"\x85\xa2id\x92\xc4\x10abcdefghijklmnop\x01\xa4name\xa4shut".to_vec();
+    named.extend(b"\xa4proc\xa4note\xa4args\x91\xa1x\xa6kwargs\x80");
+    let told = caller.ask_raw(&named);
+    assert!(told.windows(15).any(|part| part == b"PermissionError"), "{}", told.escape_ascii());
+    assert!(stage.ran().is_empty());
     // Clients of version 2 are not concerned.
     assert_eq!(caller.ask(Op::Call, "shut.note", &note("x"), &With::default()), Answer::ok("null"));
 }

@@ -47,6 +47,24 @@ fn an_object_that_is_away_answers_so_and_comes_back_by_itself() {
 }
 
 #[test]
+fn a_late_copy_of_a_write_to_an_object_that_was_away_does_not_run() {
+    let stage = Arc::new(Stage::default());
+    stage.set_away(Some("no answer from the rack"));
+    let agent = Agent::start(config(vec![("actor", "1", stage.opener())]));
+    let caller = agent.caller();
+    let note = Arguments::from(("late",));
+    let id = caller.send(Op::Call, "actor.note", &note, &With::default());
+    assert_eq!(caller.answer(id).not_executed(), "Failed");
+    let other = agent.caller();
+    let away = other.call("actor.peek");
+    stage.set_away(None);
+    assert_eq!(eventually(|| other.call("actor.peek"), &away), Answer::ok(7));
+    other.send_as(id, Op::Call, "actor.note", &note, &With::default());
+    assert_eq!(other.answer(id).not_executed(), "Failed");
+    assert!(stage.ran().is_empty(), "its caller was told that it would not");
+}
+
+#[test]
 fn an_object_that_cannot_be_reopened_is_tried_again() {
     let (_agent, stage, caller) = Agent::with_actor();
     stage.set_away(Some("no answer from the rack"));
