@@ -360,10 +360,15 @@ impl<'a> Fields<'a> {
         if let Some(v @ (0 | 1 | 3..)) = self.v {
             return Err(Fault::value_error(format!("'v' is {v}; this agent speaks version 2")));
         }
+        let old = version == 1;
+        if old {
+            // Whatever an old client sends under other names than its four is not for us.
+            let Self { name, proc, args, kwargs, .. } = self;
+            self = Self { name, proc, args, kwargs, ..Self::default() };
+        }
         let op = self.op()?;
         // The original indexes its four keys, so each that is missing is a KeyError. Ours are lenient
         // about those that a request can do without.
-        let old = version == 1;
         let needs_name =
             old || !matches!(op, Op::Hello | Op::Cancel | Op::Leases | Op::Credit | Op::Status);
         let needs_proc = old || matches!(op, Op::Call | Op::Get | Op::Set);
@@ -388,13 +393,12 @@ impl<'a> Fields<'a> {
         Ok(Call {
             op,
             version,
-            // Whatever an old client sends under these names is not for us either.
-            id: self.id.filter(|_| !old),
-            epoch: self.epoch.filter(|_| !old),
-            expires: self.expires.filter(|_| !old).map(Duration::from_millis),
-            lease: self.lease.filter(|_| !old),
-            progress: self.progress && !old,
-            credit: self.credit.filter(|&credit| credit > 0 && !old),
+            id: self.id,
+            epoch: self.epoch,
+            expires: self.expires.map(Duration::from_millis),
+            lease: self.lease,
+            progress: self.progress,
+            credit: self.credit.filter(|&credit| credit > 0),
             name,
             proc,
             args: Args { positional, named },
@@ -402,8 +406,7 @@ impl<'a> Fields<'a> {
     }
 
     fn op(&self) -> Result<Op, Fault> {
-        // An old client has no such key; whatever it sends under that name is not for us.
-        let (2, Some(word)) = (self.version(), self.op) else { return Ok(Op::Call) };
+        let Some(word) = self.op else { return Ok(Op::Call) };
         Op::from_word(word).ok_or_else(|| {
             let words = Op::ALL.map(Op::as_str).join(", ");
             // Escaped it may be five times as long: no sender is to have that much told back.

@@ -128,6 +128,23 @@ impl Kept {
         while self.bytes > ALL_BYTES && self.drop_least_used() {}
     }
 
+    /// Remembers a refusal of a call of which nothing is known, so that no late copy of it runs.
+    ///
+    /// Returns false where no more clients can be remembered: then nothing may be said of copies.
+    pub(crate) fn turned_away(
+        &mut self,
+        now: Uptime,
+        id: CallId,
+        expires: Option<Uptime>,
+        why: &Refusal,
+    ) -> bool {
+        let entered = self.enter(now, id, expires);
+        if entered {
+            self.refused(now, id, why, Executed::No);
+        }
+        entered
+    }
+
     /// Keeps why a call in progress was refused.
     pub(crate) fn refused(&mut self, now: Uptime, id: CallId, why: &Refusal, executed: Executed) {
         let Some(client) = self.clients.get_mut(&id.client) else { return };

@@ -47,12 +47,9 @@ impl<J: Job> Ledger<J> {
         // Where the reason holds for all copies for ever, there is nothing to remember.
         if why.covers_copies()
             && let Some(id) = call.kept_id()
+            && !self.kept.turned_away(now, id, call.expires, &why)
         {
-            if !self.kept.enter(now, id, call.expires) {
-                // What cannot be remembered is not promised.
-                return self.answer(job, Refusal::TooManyClients, Executed::No, out);
-            }
-            self.kept.refused(now, id, &why, Executed::No);
+            return self.answer(job, Refusal::TooManyClients, Executed::No, out);
         }
         self.answer(job, why, Executed::No, out);
     }

@@ -150,11 +150,7 @@ impl<J: Job> Session<J> {
     ///
     /// Returns false where no more clients can be remembered: then nothing may be said of copies.
     pub fn remember_refused(&mut self, now: Uptime, id: CallId, expires: Option<Uptime>) -> bool {
-        let entered = self.ledger.kept.enter(now, id, expires);
-        if entered {
-            self.ledger.kept.refused(now, id, &Refusal::Failed, Executed::No);
-        }
-        entered
+        self.ledger.kept.turned_away(now, id, expires, &Refusal::Failed)
     }
 
     /// Decides what follows from `event` at time `now`, and appends it to `out`.

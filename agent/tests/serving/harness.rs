@@ -313,7 +313,13 @@ impl Agent {
 
     /// An agent with one object, `actor`, on its own stage.
     pub(crate) fn with_actor() -> (Self, Arc<Stage>, Caller) {
+        Self::with_actor_away(None)
+    }
+
+    /// The same; the actor is away, if it is told why.
+    pub(crate) fn with_actor_away(why: Option<&'static str>) -> (Self, Arc<Stage>, Caller) {
         let stage = Arc::new(Stage::default());
+        stage.set_away(why);
         let agent = Self::start(config(vec![("actor", "1", stage.opener())]));
         let caller = agent.caller();
         (agent, stage, caller)

@@ -28,10 +28,7 @@ fn a_panic_is_answered_and_the_object_opened_anew() {
 
 #[test]
 fn an_object_that_is_away_answers_so_and_comes_back_by_itself() {
-    let stage = Arc::new(Stage::default());
-    stage.set_away(Some("no answer from the rack"));
-    let agent = Agent::start(config(vec![("actor", "1", stage.opener())]));
-    let caller = agent.caller();
+    let (_agent, stage, caller) = Agent::with_actor_away(Some("no answer from the rack"));
     let away = Answer::Error {
         line: "ConnectionError: object 'actor' cannot be opened: no answer from the rack".into(),
         executed: "no",
@@ -48,10 +45,7 @@ fn an_object_that_is_away_answers_so_and_comes_back_by_itself() {
 
 #[test]
 fn a_late_copy_of_a_write_to_an_object_that_was_away_does_not_run() {
-    let stage = Arc::new(Stage::default());
-    stage.set_away(Some("no answer from the rack"));
-    let agent = Agent::start(config(vec![("actor", "1", stage.opener())]));
-    let caller = agent.caller();
+    let (agent, stage, caller) = Agent::with_actor_away(Some("no answer from the rack"));
     let note = Arguments::from(("late",));
     let id = caller.send(Op::Call, "actor.note", &note, &With::default());
     assert_eq!(caller.answer(id).not_executed(), "Failed");

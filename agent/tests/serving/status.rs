@@ -1,6 +1,6 @@
 //! How the agent and its objects are.
 
-use crate::harness::{Agent, Answer, PATIENCE, Stage, With, config};
+use crate::harness::{Agent, Answer, PATIENCE, With, config};
 use proximity_proto::{
     call::Op,
     expose,
@@ -87,10 +87,7 @@ fn a_hanging_object_and_its_queue_are_told_while_they_hang() {
 
 #[test]
 fn an_object_that_is_away_says_why_and_comes_back() {
-    let stage = Arc::new(Stage::default());
-    stage.set_away(Some("no answer from the rack"));
-    let agent = Agent::start(config(vec![("actor", "1", stage.opener())]));
-    let caller = agent.caller();
+    let (_agent, stage, caller) = Agent::with_actor_away(Some("no answer from the rack"));
     assert_eq!(caller.call("actor.peek").not_executed(), "Failed");
     let status = caller.status();
     let actor = &status.objects["actor"];
