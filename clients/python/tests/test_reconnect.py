@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket as net
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -115,6 +119,96 @@ def test_after_a_loss_it_does_not_wait_for_the_pause(
                 time.sleep(0.1)
                 with Played(seen, url=first.url, epoch=2):
                     assert call.result() == "seen"
+
+
+# A ZMTP 3 greeting without security, and then no READY: libzmq hangs up, and tries no more.
+NONSENSE = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(52, b"\0") + b"\x04\x05HELLO"
+
+
+@contextlib.contextmanager
+def stranger(
+    count: int, does: Callable[[net.socket], object], url: str | None = None
+) -> Iterator[tuple[str, threading.Event]]:
+    """Does that to the first connections and passes others on to `url`; tells when it is done."""
+    done = threading.Event()
+    listener = net.create_server(("127.0.0.1", 0))
+
+    def take() -> None:
+        for _ in range(count):
+            taken, _ = listener.accept()
+            with taken, contextlib.suppress(OSError):
+                does(taken)
+        done.set()
+        with contextlib.suppress(OSError):
+            while url:
+                taken, _ = listener.accept()
+                agent = net.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+                for way in ((taken, agent), (agent, taken)):
+                    threading.Thread(target=carry, args=way, daemon=True).start()
+
+    threading.Thread(target=take, daemon=True).start()
+    try:
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}", done
+    finally:
+        listener.close()
+
+
+def carry(source: net.socket, sink: net.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            sink.sendall(data)
+    with contextlib.suppress(OSError):
+        sink.shutdown(net.SHUT_WR)
+
+
+def say_nonsense(taken: net.socket) -> None:
+    taken.sendall(NONSENSE)
+    while taken.recv(1 << 10):
+        pass
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_client_that_understood_nothing_of_what_answered_tries_again(
+    monkeypatch: pytest.MonkeyPatch, asynchronous: bool
+) -> None:
+    """So often that what is begun anew in a hurry is not understood either."""
+    for module in (_link, aio):
+        monkeypatch.setattr(module, "GIVEN_UP_S", (0.3, 0.4))
+
+    async def ask(url: str) -> Any:
+        async with AsyncProxy(url, "foo", timeout=30) as foo:
+            return await foo.look()
+
+    with (
+        Played(lambda asked: asked.send(ok="seen")) as agent,
+        stranger(10, say_nonsense, agent.url) as (url, done),
+    ):
+        if asynchronous:
+            assert asyncio.run(ask(url)) == "seen"
+        else:
+            with Proxy(url, "foo", timeout=30) as foo:
+                assert foo.look() == "seen"
+        assert done.is_set()
+
+
+def test_a_connection_that_fails_without_end_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What an idle connection's monitor tells is not read; libzmq must not wait for that."""
+    for name in ("RECONNECT_FIRST_MS", "RECONNECT_MOST_MS"):
+        monkeypatch.setattr(_link, name, (1, 1))
+    context: Any = zmq.Context()
+    # libzmq's own queues would be full after 1,000 connections that come and go.
+    with stranger(1_200, lambda taken: None) as (url, done):
+        idle, monitor = _link.opened(context, url)
+        assert done.wait(60)
+        with Played(lambda asked: asked.send(ok="seen")) as agent:
+            other = dealer(context, agent.url)
+            other.connect(agent.url)
+            assert other.poll(10_000, zmq.POLLOUT), "it is connected"
+            other.close()
+        _link.shut(idle, monitor)
+    context.destroy(0)
 
 
 def test_many_clients_do_not_storm_an_agent_that_is_away() -> None:

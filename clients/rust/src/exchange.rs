@@ -4,11 +4,12 @@
 //! hands out what arrives; when it has its own, another takes over. So a single thread's call costs no
 //! switch to another thread.
 
-use crate::transport::{Frame, Link, LinkEvent, Waker};
+use crate::transport::{Frame, Link, LinkEvent, Pace, Waker, one_of};
 use proximity_proto::{call::CallId, message::Message};
 use std::{
     collections::{HashMap, VecDeque},
     io,
+    ops::RangeInclusive,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -20,6 +21,12 @@ use std::{
 /// has the connection made anew every `HURRY_PAUSE`, for libzmq's own pauses double from the first.
 const HURRY: Duration = Duration::from_millis(150);
 const HURRY_PAUSE: Duration = Duration::from_millis(25);
+
+/// libzmq itself connects again where a connection ends, but not where it understood nothing of what
+/// came over it: a garbled handshake, or another program at the agent's port. It does not tell which it
+/// was, so whoever waits for so many milliseconds after a connection ended, and sees none begin, has it
+/// made anew: longer than libzmq's pause and the attempt after it, and not all clients at once.
+const GIVEN_UP: RangeInclusive<u16> = 4_000..=8_000;
 
 /// One socket, shared.
 pub(crate) struct Exchange {
@@ -45,6 +52,8 @@ struct State {
     taken: bool,
     /// When one was lost, and when the next was begun; until there is one again, or it takes too long.
     hurry: Option<(Instant, Instant)>,
+    /// When libzmq is taken to have given up, after a connection ended and none was begun.
+    given_up: Option<Instant>,
     /// How many connections were lost.
     losses: u64,
 }
@@ -106,6 +115,7 @@ impl Exchange {
             up: false,
             taken: false,
             hurry: None,
+            given_up: None,
             losses: 0,
         };
         let endpoint = endpoint.into();
@@ -146,7 +156,8 @@ impl Exchange {
             match Link::new(&self.endpoint) {
                 Ok((link, waker)) => {
                     log::debug!("connecting to {} anew: it does not answer", self.endpoint);
-                    (state.up, state.taken, state.hurry) = (false, false, None);
+                    (state.up, state.taken) = (false, false);
+                    (state.hurry, state.given_up) = (None, None);
                     state.down();
                     (state.link, state.waker) = (Some(link), waker);
                     old.close();
@@ -259,6 +270,8 @@ impl State {
         // Events first: then all that came before a loss is received below.
         let mut lost = false;
         while let Some(event) = link.event() {
+            let ended = event == LinkEvent::Down;
+            self.given_up = ended.then(|| Instant::now() + Duration::from_millis(one_of(GIVEN_UP)));
             match event {
                 LinkEvent::Taken => self.taken = true,
                 LinkEvent::Up => (self.up, self.hurry) = (true, None),
@@ -314,23 +327,28 @@ impl State {
 
     /// After a loss: begins to connect anew where it is time to, and gives the time until it will be.
     fn hurry(&mut self, link: &mut Link, endpoint: &str) -> Option<Duration> {
-        let (lost, begun) = self.hurry?;
         // What has begun is let come to its end.
         if self.taken {
             return None;
         }
-        let since = begun.elapsed();
-        if since < HURRY_PAUSE {
-            return Some(HURRY_PAUSE.saturating_sub(since));
+        let now = Instant::now();
+        self.hurry.take_if(|(lost, begun)| {
+            now.duration_since(*lost) > HURRY && now.duration_since(*begun) >= HURRY_PAUSE
+        });
+        let (due, pace) = match (self.hurry, self.given_up) {
+            (Some((_, begun)), _) => (begun + HURRY_PAUSE, Pace::Soon),
+            (None, Some(given_up)) => (given_up, Pace::Calm),
+            (None, None) => return None,
+        };
+        if now < due {
+            return Some(due.duration_since(now));
         }
-        if lost.elapsed() > HURRY {
-            self.hurry = None;
-            return None;
-        }
-        if let Err(error) = link.renew(endpoint) {
+        if let Err(error) = link.renew(endpoint, pace) {
             log::debug!("cannot hurry to connect to {endpoint}: {error}");
         }
-        self.hurry = Some((lost, Instant::now()));
+        self.given_up = None;
+        let (_, begun) = self.hurry.as_mut()?;
+        *begun = now;
         Some(HURRY_PAUSE)
     }
 

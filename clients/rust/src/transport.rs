@@ -62,6 +62,15 @@ impl Deref for Frame {
     }
 }
 
+/// How soon a connection that cannot be made is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// After some milliseconds first, and then ever later.
+    Soon,
+    /// As after many tries.
+    Calm,
+}
+
 /// What has happened to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
@@ -86,18 +95,19 @@ impl Link {
         woken.bind(&endpoint)?;
         let waker = context.socket(SocketType::PAIR)?;
         waker.connect(&endpoint)?;
-        let (dealer, monitor) = connect(&context, address)?;
+        let (dealer, monitor) = connect(&context, address, Pace::Soon)?;
         Ok((Self { context, dealer, woken, monitor, retired: Vec::new() }, Waker(waker)))
     }
 
-    /// Drops the connection, or the pause before the next attempt to make one, and makes that now.
+    /// Drops the connection, or the pause before the next attempt to make one, and makes that now; `pace`
+    /// is for those after it.
     ///
     /// # Errors
     ///
     /// A socket cannot be made; then nothing has changed.
-    pub(crate) fn renew(&mut self, address: &str) -> io::Result<()> {
+    pub(crate) fn renew(&mut self, address: &str, pace: Pace) -> io::Result<()> {
         // Another socket, for this one could still hand what is sent to the connection that goes.
-        let (dealer, monitor) = connect(&self.context, address)?;
+        let (dealer, monitor) = connect(&self.context, address, pace)?;
         self.dealer = dealer;
         self.retired.retain(|retired| !has_stopped(retired, DONTWAIT));
         self.retired.push(std::mem::replace(&mut self.monitor, monitor));
@@ -200,13 +210,14 @@ impl Waker {
 }
 
 /// A socket that connects to `address`, and its monitor.
-fn connect(context: &Context, address: &str) -> io::Result<(Socket, Socket)> {
+fn connect(context: &Context, address: &str, pace: Pace) -> io::Result<(Socket, Socket)> {
     let dealer = context.socket(SocketType::DEALER)?;
     // Nothing is queued for a connection that does not stand, so that what was refused by `send`
     // provably never leaves; and nothing lingers behind a closed socket.
     dealer.set_immediate(true)?;
     dealer.set_linger(0)?;
-    dealer.set_reconnect_ivl(one_of(FIRST_RETRY))?;
+    let first = if pace == Pace::Soon { FIRST_RETRY } else { LAST_RETRY };
+    dealer.set_reconnect_ivl(one_of(first))?;
     dealer.set_reconnect_ivl_max(one_of(LAST_RETRY))?;
     dealer.set_connect_timeout(milliseconds(PATIENCE))?;
     dealer.set_handshake_ivl(milliseconds(PATIENCE))?;
@@ -245,11 +256,11 @@ fn has_stopped(monitor: &Socket, flags: i32) -> bool {
 }
 
 /// A number of the range, another for each link.
-fn one_of(range: RangeInclusive<u16>) -> i32 {
+pub(crate) fn one_of<N: From<u16>>(range: RangeInclusive<u16>) -> N {
     let (first, last) = range.into_inner();
     let random = RandomState::new().hash_one(first);
     let size = u64::from(last.saturating_sub(first)) + 1;
-    i32::from(first) + i32::try_from(random % size).unwrap_or_default()
+    N::from(first.saturating_add(u16::try_from(random % size).unwrap_or_default()))
 }
 
 fn milliseconds(duration: Duration) -> i32 {

@@ -9,6 +9,8 @@ mod support;
 use proximity_client::{Client, Executed};
 use proximity_proto::call::Op;
 use std::{
+    io::{Read, Write, copy},
+    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
@@ -83,4 +85,42 @@ fn a_call_that_waits_for_the_agent_is_made_when_it_comes() {
         assert!(begun.elapsed() < Duration::from_secs(3), "{pause:?}: {:?}", begun.elapsed());
         assert_eq!(*log.lock().unwrap(), ["look"]);
     }
+}
+
+/// A ZMTP 3 greeting without security, and then no READY: libzmq hangs up, and does not connect again.
+fn nonsense() -> Vec<u8> {
+    let mut bytes = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0];
+    bytes.extend(b"NULL");
+    bytes.resize(64, 0);
+    bytes.extend(b"\x04\x05HELLO");
+    bytes
+}
+
+#[test]
+fn a_client_that_understood_nothing_of_what_answered_tries_again() {
+    let (server, log) = agent(0);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let link = thread::spawn(move || {
+        // Two in a row, so that what is tried anew is not understood either.
+        for _ in 0..2 {
+            let (mut client, _) = listener.accept().unwrap();
+            client.write_all(&nonsense()).unwrap();
+            let _ = client.read_to_end(&mut Vec::new());
+        }
+        let (client, _) = listener.accept().unwrap();
+        let agent = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), agent.try_clone().unwrap());
+        let there = thread::spawn(move || {
+            let _ = copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Both);
+        });
+        let _ = copy(&mut &agent, &mut &client);
+        there.join().unwrap();
+    });
+    let client = Client::new(&address.to_string()).unwrap().with_timeout(PATIENCE);
+    client.object("foo").call("look", ()).unwrap();
+    assert_eq!(*log.lock().unwrap(), ["look"]);
+    drop(client);
+    link.join().unwrap();
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import math
 import os
 import random
@@ -20,6 +21,7 @@ from . import _codec
 from ._attempt import Attempt, LostError
 from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
+    GIVEN_UP_S,
     HELLO,
     HURRY_PAUSE_S,
     HURRY_S,
@@ -44,6 +46,9 @@ _QUIET_S = 0.001
 _KEPT = 8
 # Milliseconds that a cancelled call's word to the agent may take after the connection is closed.
 _CANCEL_LINGER_MS = 200
+
+# Milliseconds that an attempt to connect may take, and then the handshake, before the next attempt.
+_PATIENCE_MS = 3000
 
 # Bytes from which on it is worth not to copy a message.
 _LARGE = 1 << 16
@@ -76,28 +81,42 @@ def address(url: str) -> str:
     return url
 
 
-def dealer(context: Any, url: str) -> Any:
-    """Makes a socket as the agent expects it of a client; connecting is left to it."""
+def dealer(context: Any, url: str, *, calm: bool = False) -> Any:
+    """Makes a socket as the agent expects it of a client; connecting is left to it.
+
+    A calm one is in no hurry to try a second time.
+    """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
     # A name may resolve to IPv6 first where the agent listens on IPv4: only if asked for.
     socket.setsockopt(zmq.IPV6, int("[" in url))
     # A request waits here, not in a queue from which it could be delivered after we gave it up.
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_FIRST_MS))
+    socket.setsockopt(zmq.CONNECT_TIMEOUT, _PATIENCE_MS)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _PATIENCE_MS)
+    first = RECONNECT_MOST_MS if calm else RECONNECT_FIRST_MS
+    socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*first))
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, random.randint(*RECONNECT_MOST_MS))
     return socket
 
 
-def opened(context: Any, url: str) -> tuple[Any, Any]:
+_monitors = itertools.count()
+
+
+def opened(context: Any, url: str, *, calm: bool = False) -> tuple[Any, Any]:
     """Makes a socket that connects, which waits for nothing, and its monitor.
 
     Raises ValueError for an address that libzmq cannot even try, NotSent where there is no room.
     """
     socket = monitor = None
     try:
-        socket = dealer(context, url)
-        monitor = socket.get_monitor_socket(TAKEN | UP | DOWN)
+        socket = dealer(context, url, calm=calm)
+        told_at = f"inproc://proximity-monitor-{next(_monitors)}"
+        socket.monitor(told_at, TAKEN | UP | DOWN)
+        monitor = context.socket(zmq.PAIR)
+        # libzmq's I/O thread would wait for a place in a full queue, and every connection with it.
+        monitor.setsockopt(zmq.RCVHWM, 0)
+        monitor.connect(told_at)
         socket.connect(url)
     except zmq.ZMQError as error:
         shut(socket, monitor)
@@ -139,11 +158,12 @@ class Connection:
         self._lost = -math.inf
         self._open()
 
-    def _open(self) -> None:
-        self.socket, self._monitor = opened(self._context, self._url)
+    def _open(self, *, calm: bool = False) -> None:
+        self.socket, self._monitor = opened(self._context, self._url, calm=calm)
         self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
         self._down = self._taken = False
         self._begun = time.monotonic()
+        self._given_up = math.inf
 
     def came_back(self, now: float) -> bool:
         """Whether the connection broke since it was last used: the agent may be another by now."""
@@ -210,26 +230,28 @@ class Connection:
             if left <= 0:
                 raise session.not_sent(target, end - began)
             left = min(left, self._hurry())
-            if self._down:
-                self._monitor.poll(_ms(left))
-            else:
-                self.socket.poll(_ms(left), zmq.POLLOUT)
+            poller = zmq.Poller()
+            poller.register(self._monitor, zmq.POLLIN)
+            if not self._down:
+                poller.register(self.socket, zmq.POLLOUT)
+            poller.poll(_ms(left))
             self.broke()
 
     def _hurry(self) -> float:
-        """Begins to connect anew, soon after a loss; gives the time until it is due again."""
+        """Begins to connect anew where it is time to; gives the time until it will be."""
         now = time.monotonic()
-        if self._taken or now - self._lost > HURRY_S:
+        if self._taken:
             return math.inf
-        due = self._begun + HURRY_PAUSE_S - now
+        soon = now - self._lost <= HURRY_S
+        due = (self._begun + HURRY_PAUSE_S if soon else self._given_up) - now
         if due > 0:
             return due
         # By another socket: what is sent over this one could still go to the connection that goes.
         old = self.socket, self._monitor
         try:
-            self._open()
+            self._open(calm=not soon)
         except NotSent:  # there is no room for another: libzmq goes on with this one
-            self._begun = now
+            self._begun, self._given_up = now, math.inf
         else:
             shut(*old)
         return HURRY_PAUSE_S
@@ -283,9 +305,12 @@ class Connection:
             while True:
                 event = event_of(self._monitor.recv_multipart(_NOW))
                 self._taken = event != DOWN
+                self._given_up = math.inf
                 if event == DOWN:
+                    now = time.monotonic()
+                    self._given_up = now + random.uniform(*GIVEN_UP_S)
                     if not self._down:
-                        self._lost = self._begun = time.monotonic()
+                        self._lost = self._begun = now
                     self._down = broke = True
                 elif event == UP:
                     self._down = False

@@ -39,6 +39,12 @@ HURRY_S, HURRY_PAUSE_S = 0.15, 0.025
 """For so long after a loss a connection is begun anew at such intervals: a restarted agent is back
 after some tens of milliseconds, and libzmq's own pauses double from the first."""
 
+GIVEN_UP_S = (4.0, 8.0)
+"""libzmq itself connects again where a connection ends, but not where it understood nothing of what
+came over it: a garbled handshake, or another program at the agent's port. It does not tell which it
+was, so so many seconds after a connection ended, and none was begun, one is begun anew: longer than
+libzmq's pause and the attempt after it, and not by all clients at once."""
+
 MAX_REPLY = 256 << 20
 """Bytes that a result may have, unless told otherwise."""
 

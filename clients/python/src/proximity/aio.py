@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import math
 import os
+import random
 import threading
 import time
 import weakref
@@ -22,6 +23,7 @@ from ._attempt import Attempt, LostError
 from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     DEFAULT_TIMEOUT,
+    GIVEN_UP_S,
     HELLO,
     HURRY_PAUSE_S,
     HURRY_S,
@@ -59,11 +61,14 @@ class _Channel:
         self._up = asyncio.Event()
         self._up.set()
         self._hurry_until = 0.0
+        self._given_up = math.inf
         self._open()
         self._watching = self.loop.create_task(self._watch())
 
-    def _open(self) -> None:
-        self._socket, self._monitor = _link.opened(self._context, self._session.url)
+    def _open(self, *, calm: bool = False) -> None:
+        url = self._session.url
+        self._socket, self._monitor = _link.opened(self._context, url, calm=calm)
+        self._given_up = math.inf
         self._reading = self.loop.create_task(self._read())
 
     async def exchange(
@@ -151,7 +156,12 @@ class _Channel:
 
     async def _watch(self) -> None:
         while True:
+            left = self._given_up - time.monotonic()
+            if not await self._monitor.poll(None if left == math.inf else max(0, left * 1000)):
+                self._begin_anew(calm=True)
+                continue
             event = _link.event_of(await self._monitor.recv_multipart())
+            self._given_up = math.inf
             if event == _link.UP:
                 self._up.set()
             if event != _link.DOWN:
@@ -165,8 +175,10 @@ class _Channel:
             for call in self.waiting.values():
                 if call.sent and not call.reply.done():
                     call.reply.set_exception(LostError())
+            now = time.monotonic()
+            self._given_up = now + random.uniform(*GIVEN_UP_S)
             if was_up:
-                self._hurry_until = time.monotonic() + HURRY_S
+                self._hurry_until = now + HURRY_S
             await self._hurry()
 
     async def _hurry(self) -> None:
@@ -174,10 +186,14 @@ class _Channel:
         while time.monotonic() < self._hurry_until:
             if await self._monitor.poll(HURRY_PAUSE_S * 1000):
                 return
-            old = self._reading, self._socket, self._monitor
-            with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
-                self._open()
-                _close(*old)
+            self._begin_anew()
+
+    def _begin_anew(self, *, calm: bool = False) -> None:
+        self._given_up = math.inf
+        old = self._reading, self._socket, self._monitor
+        with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
+            self._open(calm=calm)
+            _close(*old)
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
