@@ -138,17 +138,26 @@ pub(crate) fn read_in_batches(socket: &mut zmq::Socket, size: libc::c_int) {
     }
 }
 
+/// `ZMQ_DISCONNECT_MSG`, another such draft.
+const DISCONNECT_MSG: libc::c_int = 111;
+
+/// Has the socket receive `word` as if it were the last message of each connection that ends.
+pub(crate) fn tell_of_ends(socket: &mut zmq::Socket, word: &[u8]) {
+    if !set_bytes(socket, DISCONNECT_MSG, word) {
+        log::warn!("libzmq does not tell of connections that end: replies find out");
+    }
+}
+
 /// Sets an option that the zmq crate does not have; false says that libzmq does not take it.
 fn set_option(socket: &mut zmq::Socket, option: libc::c_int, value: libc::c_int) -> bool {
-    // SAFETY: the socket is open; the value is an int, of which this is the address and the size, and
-    // libzmq reads no more of it than that.
+    set_bytes(socket, option, &value.to_ne_bytes())
+}
+
+fn set_bytes(socket: &mut zmq::Socket, option: libc::c_int, value: &[u8]) -> bool {
+    // SAFETY: the socket is open; of the value this is the address and the size, and libzmq reads no
+    // more of it than that, and keeps nothing but a copy.
     let result = unsafe {
-        zmq_sys::zmq_setsockopt(
-            socket.as_mut_ptr(),
-            option,
-            std::ptr::from_ref(&value).cast(),
-            size_of::<libc::c_int>(),
-        )
+        zmq_sys::zmq_setsockopt(socket.as_mut_ptr(), option, value.as_ptr().cast(), value.len())
     };
     result == 0
 }

@@ -10,7 +10,14 @@ use proximity_agent::{
     config::{Bounds, Config, Legacy, ObjectConfig},
     run,
 };
-use proximity_proto::{Context, expose, limits::Limits, reply};
+use proximity_proto::{
+    Context,
+    call::{CallId, Op},
+    expose,
+    limits::Limits,
+    reply,
+    request::{Arguments, Request},
+};
 use std::{
     sync::mpsc,
     time::{Duration, Instant},
@@ -270,6 +277,64 @@ fn the_last_replies_leave_before_the_agent_ends() {
     hand.go.send(()).unwrap();
     agent.stop().unwrap();
     assert_eq!(client.recv_bytes(0).expect("a reply in time"), [0xc0]);
+}
+
+/// A request of version 2.
+fn request(op: Op, proc: &str, credit: Option<u64>) -> Vec<u8> {
+    let (mut out, id) = (Vec::new(), CallId { client: [7; 16], seq: 1 });
+    let name = if op == Op::Call { "bench" } else { "" };
+    let (epoch, expires, lease, progress) = (None, None, None, false);
+    let args = &Arguments::default();
+    Request { op, id, epoch, expires, lease, progress, credit, name, proc, args }.write(&mut out);
+    out
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+#[test]
+fn the_queued_calls_of_a_connection_that_ends_never_run() {
+    let (config, hand) = config(&["tcp://127.0.0.1:0"]);
+    let agent = Agent::start(config).unwrap();
+    let holder = connect(zmq::REQ, agent.address());
+    holder.send(call("hold"), 0).unwrap();
+    hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    let leaves = connect(zmq::DEALER, agent.address());
+    leaves.send(call("hold"), 0).unwrap();
+    // Answered behind it, so that it waits by then.
+    ask(&leaves, "list_methods");
+    drop(leaves);
+    let asks = connect(zmq::REQ, agent.address());
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        asks.send(request(Op::Status, "", None), 0).unwrap();
+        if contains(&asks.recv_bytes(0).expect("a reply in time"), b"\xa9forgotten\x01") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "its end was not seen");
+    }
+    hand.go.send(()).unwrap();
+    assert_eq!(holder.recv_bytes(0).expect("a reply in time"), [0xc0]);
+    assert_eq!(ask(&asks, "peek"), [7]);
+    assert!(hand.entered.try_recv().is_err(), "it ran");
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_a_result_leaves_its_room_at_once() {
+    let (mut config, _hand) = config(&["tcp://127.0.0.1:0"]);
+    config.bounds.max_unread_all = 6 << 20;
+    let agent = Agent::start(config).unwrap();
+    let leaves = connect(zmq::DEALER, agent.address());
+    leaves.send(request(Op::Call, "much", Some(1)), 0).unwrap();
+    assert!(contains(&leaves.recv_bytes(0).expect("a part in time")[..200], b"\xa5chunk"));
+    let begun = Instant::now();
+    drop(leaves);
+    let other = connect(zmq::REQ, agent.address());
+    while ask(&other, "much").len() < 5 << 20 {
+        // It is refused until then. A result that nobody takes is dropped after 5 seconds anyway.
+        assert!(begun.elapsed() < Duration::from_secs(4), "its end was not seen");
+    }
 }
 
 /// A program that a driver starts would else hold the agent's ports, and its clients' connections, when the agent

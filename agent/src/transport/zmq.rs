@@ -26,6 +26,7 @@ use parcels::Parcels;
 use peers::Peers;
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     io,
     net::IpAddr,
     os::{fd::AsRawFd, unix::net::UnixStream},
@@ -84,6 +85,8 @@ pub struct Zmq {
     patience: i32,
     /// Who rings the bell.
     ringer: Message,
+    /// What libzmq puts behind the last message of a connection that has ended. No peer knows it.
+    farewell: [u8; 16],
     listeners: Vec<Listener>,
     /// Tells of connections as they come and go.
     monitor: Socket,
@@ -128,6 +131,8 @@ impl Zmq {
         socket.set_sndhwm(UNREAD)?;
         os::give_up_deaf_peers(&mut socket, DEAF);
         os::read_in_batches(&mut socket, READ);
+        let farewell = secret();
+        os::tell_of_ends(&mut socket, &farewell);
 
         let events = zmq::SocketEvent::ACCEPTED as i32 | zmq::SocketEvent::DISCONNECTED as i32;
         socket.monitor(MONITOR, events)?;
@@ -156,6 +161,7 @@ impl Zmq {
             dry: false,
             patience: -1,
             ringer,
+            farewell,
             listeners: Vec::new(),
             monitor,
             descriptors: HashMap::new(),
@@ -169,22 +175,27 @@ impl Zmq {
         })
     }
 
-    /// The next message, where `flags` do not forbid it after a wait. A ring ends that too.
-    fn take(&mut self, mut flags: i32, request: &mut Vec<u8>) -> Option<Arc<Peer>> {
+    /// What has come, where `flags` do not forbid it after a wait. A ring ends that too.
+    fn take(&mut self, mut flags: i32, request: &mut Vec<u8>) -> Event {
         loop {
             match self.receive(flags) {
                 Received::Nothing => {
                     self.dry = flags == DONTWAIT;
-                    return None;
+                    return Event::Idle;
                 }
-                Received::Ring => return None,
+                Received::Ring => return Event::Idle,
                 Received::Odd => self.traffic.odd += 1,
+                Received::Farewell => {
+                    if let Some(peer) = self.peers.forget(&self.identity) {
+                        return Event::Gone(peer);
+                    }
+                }
                 Received::Message { delimited } => {
                     self.traffic.received += 1;
                     self.traffic.received_bytes += self.payload.len() as u64;
                     request.clear();
                     request.extend_from_slice(&self.payload);
-                    return Some(self.peer(delimited));
+                    return Event::Request(self.peer(delimited));
                 }
             }
             flags = DONTWAIT;
@@ -211,7 +222,11 @@ impl Zmq {
             whole = false;
             while self.payload.get_more() && self.payload_frame() {}
         }
-        if whole { Received::Message { delimited } } else { Received::Odd }
+        match whole {
+            true if !delimited && self.payload[..] == self.farewell => Received::Farewell,
+            true => Received::Message { delimited },
+            false => Received::Odd,
+        }
     }
 
     /// Receives the first frame of a message.
@@ -364,11 +379,11 @@ impl Transport for Zmq {
         }
         let timeout = timeout.map_or(LOOK, |timeout| timeout.min(LOOK));
         let coarse = timeout >= COARSE;
-        if !coarse
-            && !self.dry
-            && let Some(peer) = self.take(DONTWAIT, request)
-        {
-            return Event::Request(peer);
+        if !coarse && !self.dry {
+            let taken = self.take(DONTWAIT, request);
+            if !matches!(taken, Event::Idle) {
+                return taken;
+            }
         }
         if !bell.fall_asleep_elsewhere() {
             return Event::Idle;
@@ -382,7 +397,7 @@ impl Transport for Zmq {
         };
         let taken = self.take(flags, request);
         bell.wake_up(false);
-        taken.map_or(Event::Idle, Event::Request)
+        taken
     }
 
     fn try_send(&mut self, peer: &Arc<Peer>, payload: &mut Vec<u8>) -> Sent {
@@ -487,9 +502,21 @@ enum Received {
     Ring,
     /// A message of a form that is not served.
     Odd,
+    /// A connection has ended.
+    Farewell,
     Message {
         delimited: bool,
     },
+}
+
+/// A word that nobody can guess: the hasher's keys come from the system's random numbers.
+fn secret() -> [u8; 16] {
+    let half = || RandomState::new().hash_one("farewell").to_ne_bytes();
+    let mut word = [0; 16];
+    let (first, second) = word.split_at_mut(8);
+    first.copy_from_slice(&half());
+    second.copy_from_slice(&half());
+    word
 }
 
 /// Whether a receive found something; it may be interrupted, or have been in vain.

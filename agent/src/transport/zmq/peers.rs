@@ -8,8 +8,9 @@ const REMEMBERED: usize = 8192;
 
 /// The peers of a socket by identity: those of the last messages, and of some before.
 ///
-/// libzmq does not say when a connection ends, so they are kept in two generations, of which the older
-/// is dropped when the younger is full. Whoever has not called for long is looked at again.
+/// libzmq does not tell of all connections that end: of those that it closes with a listener it says
+/// nothing. So they are kept in two generations, of which the older is dropped when the younger is full.
+/// Whoever has not called for long is looked at again.
 #[derive(Default)]
 pub(super) struct Peers {
     young: HashMap<Box<[u8]>, Arc<Peer>>,
@@ -33,9 +34,8 @@ impl Peers {
         self.young.insert(identity, peer);
     }
 
-    pub(super) fn forget(&mut self, identity: &[u8]) {
-        self.young.remove(identity);
-        self.old.remove(identity);
+    pub(super) fn forget(&mut self, identity: &[u8]) -> Option<Arc<Peer>> {
+        self.young.remove(identity).or_else(|| self.old.remove(identity))
     }
 
     pub(super) fn len(&self) -> usize {
