@@ -43,6 +43,8 @@ const PARTS: &[Part] = &[
     rig("terminate", "200 times SIGTERM under load", &["terminate", "200"]),
     rig("storm", "1,000 clients of an agent that goes away for 5 s, 3 times", &["storm", "1000"]),
     rig("reload", "600 times SIGHUP under load: changed, broken, unchanged", &["reload", "600"]),
+    rig("garble", "500 blocks garbled before the agent", &["garble", "500"]),
+    rig("garble-board", "500 blocks garbled before the board", &["garble-board", "500"]),
     crowd("slow-readers", "64 peers that never read 16 MiB", &["slow-readers", "64"]),
     crowd("idle", "10,000 idle connections", &["idle", "10000"]),
     crowd("churn", "100,000 connections that come and go", &["churn", "100000"]),

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "xtask and people read it")]
 
 use proximity_tests::rig::{
-    Tolerance,
+    Tolerance, garbling,
     parts::{self, End, Run},
     reload, storm,
 };
@@ -19,7 +19,8 @@ fn main() -> ExitCode {
     let seed = number(2).or_else(|| clock().ok().map(|time| time.as_secs())).unwrap_or(1);
     let (Some(part), Some(count)) = (args.first(), number(1)) else {
         eprintln!(
-            "usage: soak kill|brief|outage|terminate|stop|increments|storm|reload COUNT [SEED]"
+            "usage: soak kill|brief|outage|terminate|stop|increments|storm|reload|garble|garble-board \
+             COUNT [SEED]"
         );
         return ExitCode::from(2);
     };
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
             }
         },
         "reload" => reload::reloads(&run),
+        "garble" => garbling::garbling(&run, false),
+        "garble-board" => garbling::garbling(&run, true),
         other => {
             eprintln!("soak: no part '{other}'");
             return ExitCode::from(2);
