@@ -13,8 +13,8 @@ use crate::{
     object::Args,
     value::{Array, Checked, DecodeError, DecodeErrorKind, Map, Value, Walk},
 };
-use alloc::{boxed::Box, format};
-use core::time::Duration;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+use core::{fmt, time::Duration};
 
 /// A request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -211,21 +211,35 @@ impl<'a> Call<'a> {
     #[allow(clippy::result_large_err)] // a call is larger still
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, BadCall> {
         let mut fields = Fields::default();
-        let read = fields.walk(bytes, limits).map_err(|error| {
-            let (version, id) = salvage(bytes);
-            let mut fault = Fault::from_error("ValueError", &error);
-            if let DecodeErrorKind::TooLong { .. } = error.kind {
-                fault = fault.hint("hello() tells the agent's limits; send large data in pieces");
-            }
-            BadCall { fault, version, id }
-        })?;
+        let read =
+            fields.walk(bytes, limits).map_err(|error| BadCall::no_message(bytes, &error))?;
         let Some(checked) = read else {
             let kind = Value::first(bytes).map_or("nothing", |value| value.kind());
             let fault = Fault::type_error(format!("a request must be a map, not {kind}"));
             return Err(BadCall { fault, version: 1, id: None });
         };
+        if fields.unknown > 1 {
+            fields.look_for_twins(bytes);
+        }
         let (version, id) = (fields.version(), fields.id);
         fields.finish(checked).map_err(|fault| BadCall { fault, version, id })
+    }
+}
+
+impl BadCall {
+    /// A request of which there is no more in MessagePack than `bytes`, for the reason that `fault` tells.
+    pub(crate) fn broken(bytes: &[u8], fault: Fault) -> Self {
+        let (version, id) = salvage(bytes);
+        Self { fault, version, id }
+    }
+
+    /// A request that is no message, or beyond the limits.
+    pub(crate) fn no_message(bytes: &[u8], error: &DecodeError) -> Self {
+        let mut fault = Fault::from_error("ValueError", error);
+        if let DecodeErrorKind::TooLong { .. } = error.kind {
+            fault = fault.hint("hello() tells the agent's limits; send large data in pieces");
+        }
+        Self::broken(bytes, fault)
     }
 }
 
@@ -284,13 +298,16 @@ struct Fields<'a> {
     kwargs: Option<Value<'a>>,
     /// A bit for each of [`KEYS`].
     seen: u16,
+    /// How many others there were.
+    unknown: u32,
     /// What is wrong with the first that is.
     wrong: Option<Box<Fault>>,
 }
 
 impl<'a> Fields<'a> {
+    /// An old client has no `v`, not even one that makes no sense.
     fn version(&self) -> u8 {
-        if self.v.is_some() { 2 } else { 1 }
+        if self.seen & 1 != 0 { 2 } else { 1 }
     }
 
     /// Collects the keys of a request as it is checked; `None` if it is no map.
@@ -307,11 +324,15 @@ impl<'a> Fields<'a> {
 
     /// Takes a key in. One that is wrong does not keep those behind it from being read: the id may be there.
     fn note(&mut self, key: Option<&[u8]>, value: Value<'a>) {
-        let Some(place) = key.and_then(place_of) else { return };
-        if self.seen & (1 << place) != 0 && self.wrong.is_none() {
+        let Some(place) = key.and_then(place_of) else {
+            self.unknown += 1;
+            return;
+        };
+        if self.seen & (1 << place) != 0 {
+            // The first one stays: it stands before the offence, and may be the id.
             let name = KEYS.get(place).copied().unwrap_or_default();
-            let fault = Fault::value_error(format!("the request has two keys '{name}'"));
-            self.wrong = Some(Box::new(fault));
+            self.wrong.get_or_insert_with(|| Box::new(two_keys(name)));
+            return;
         }
         self.seen |= 1 << place;
         if let Err(fault) = self.take(place, value)
@@ -321,27 +342,39 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Looks whether a key that we do not know is there twice. Apart from [`Fields::note`], so that only who sends
+    /// several of them waits for it, and has memory taken for it.
+    fn look_for_twins(&mut self, bytes: &'a [u8]) {
+        let Some(Value::Map(map)) = Value::head(bytes) else { return };
+        // Not by `place_of`, which is built into its one place in `note`.
+        let is_unknown = |key: &&[u8]| !KEYS.iter().any(|known| known.as_bytes() == *key);
+        let mut keys = Vec::with_capacity(self.unknown as usize);
+        keys.extend(map.fields().filter_map(|(key, _)| key.filter(is_unknown)));
+        keys.sort_unstable();
+        let twins = keys.windows(2).find(|pair| pair.first() == pair.last());
+        if let Some(key) = twins.and_then(|pair| pair.first()) {
+            let key = String::from_utf8_lossy(key);
+            self.wrong.get_or_insert_with(|| Box::new(two_keys(key.escape_debug())));
+        }
+    }
+
     fn take(&mut self, place: usize, value: Value<'a>) -> Result<(), Fault> {
-        let must = |what: &str| {
-            let key = KEYS.get(place).copied().unwrap_or_default();
-            let kind = value.kind();
-            Fault::type_error(format!("the request's '{key}' must be {what}, not {kind}"))
-        };
+        let key = || KEYS.get(place).copied().unwrap_or_default();
+        let must = |what: &str| wrong_kind(key(), what, value);
+        let uint = || value.as_u64().ok_or_else(|| no_uint(key(), value));
         match place {
-            0 => self.v = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            0 => self.v = Some(uint()?),
             1 => self.op = Some(value.as_text().ok_or_else(|| must("text"))?),
-            2 => {
-                self.id = Some(CallId::from_value(value).ok_or_else(|| must("[bytes(16), int]"))?);
-            }
-            3 => self.epoch = Some(value.as_u64().ok_or_else(|| must("an int"))?),
-            4 => self.expires = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            2 => self.id = Some(CallId::from_value(value).ok_or_else(|| no_id(value))?),
+            3 => self.epoch = Some(uint()?),
+            4 => self.expires = Some(uint()?),
             5 => self.lease = Some(value.as_bytes().ok_or_else(|| must("bytes"))?),
             6 => self.progress = value == Value::Bool(true),
             7 => self.name = Some(value),
             8 => self.proc = Some(value),
             9 => self.args = Some(value),
             10 => self.kwargs = Some(value),
-            _ => self.credit = Some(value.as_u64().ok_or_else(|| must("an int"))?),
+            _ => self.credit = Some(uint()?),
         }
         Ok(())
     }
@@ -358,7 +391,7 @@ impl<'a> Fields<'a> {
         }
         let version = self.version();
         if let Some(v @ (0 | 1 | 3..)) = self.v {
-            return Err(Fault::value_error(format!("'v' is {v}; this agent speaks version 2")));
+            return Err(not_spoken(v));
         }
         let old = version == 1;
         if old {
@@ -451,6 +484,34 @@ fn missing(key: &str) -> Fault {
 
 fn wrong_kind(key: &str, what: &str, value: Value<'_>) -> Fault {
     Fault::type_error(format!("the request's '{key}' must be {what}, not {}", value.kind()))
+}
+
+fn two_keys(key: impl fmt::Display) -> Fault {
+    Fault::value_error(format!("the request has two keys '{key}'"))
+}
+
+fn not_spoken(v: impl fmt::Display) -> Fault {
+    Fault::value_error(format!("'v' is {v}; this agent speaks version 2"))
+}
+
+fn below_zero(what: impl fmt::Display, number: i64) -> Fault {
+    Fault::value_error(format!("{what} is {number}; it must be 0 to {}", u64::MAX))
+}
+
+fn no_uint(key: &str, value: Value<'_>) -> Fault {
+    match (key, value) {
+        ("v", Value::Int(v)) => not_spoken(v),
+        (_, Value::Int(number)) => below_zero(format_args!("the request's '{key}'"), number),
+        _ => wrong_kind(key, "an int", value),
+    }
+}
+
+fn no_id(value: Value<'_>) -> Fault {
+    let number = if let Value::Array(parts) = value { parts.get(1) } else { None };
+    match number {
+        Some(Value::Int(number)) => below_zero("the number in the request's 'id'", number),
+        _ => wrong_kind("id", "[bytes(16), int]", value),
+    }
 }
 
 fn name_of<'a>(key: &str, value: Option<Value<'a>>, needed: bool) -> Result<&'a str, Fault> {

@@ -226,12 +226,35 @@ fn the_sentences_of_refused_requests() {
             "TypeError: the request's 'epoch' must be an int, not str",
         ),
         (
+            Sent::new().with("epoch", [0xff]),
+            "ValueError: the request's 'epoch' is -1; it must be 0 to 18446744073709551615",
+        ),
+        (
+            Sent::new().with("credit", [0xd0, 0x80]),
+            "ValueError: the request's 'credit' is -128; it must be 0 to 18446744073709551615",
+        ),
+        (
+            Sent::new().with("id", [&[0x92, 0xc4, 16][..], &[7; 16], &[0xff]].concat()),
+            "ValueError: the number in the request's 'id' is -1; it must be 0 to \
+             18446744073709551615",
+        ),
+        (Sent::new().with("v", [0xff]), "ValueError: 'v' is -1; this agent speaks version 2"),
+        (Sent::new().with("v", text("2")), "TypeError: the request's 'v' must be an int, not str"),
+        (
             Sent::old().with("args", [0x91, 0x81, 1, 2]),
             "TypeError: a dict in the request has a key that is no text (at byte 38)",
         ),
         (
             Sent { keys: vec![("name", text("a")), ("name", text("b"))] },
             "ValueError: the request has two keys 'name'",
+        ),
+        (
+            Sent { keys: [Sent::new().keys, unknown(&["b", "a", "c", "\u{1}", "b"])].concat() },
+            "ValueError: the request has two keys 'b'",
+        ),
+        (
+            Sent { keys: [Sent::old().keys, unknown(&["\u{1}", "\u{1}"])].concat() },
+            "ValueError: the request has two keys '\\u{1}'",
         ),
     ];
     for (sent, sentence) in cases {
@@ -241,6 +264,34 @@ fn the_sentences_of_refused_requests() {
     assert_eq!(parse(b"\x05"), "TypeError: a request must be a map, not int");
     assert_eq!(parse(b""), "ValueError: the message is empty (at byte 0)");
     assert_eq!(parse(b"\xc1"), "ValueError: byte 0xc1 starts no MessagePack value (at byte 0)");
+}
+
+/// Keys that nobody knows.
+fn unknown<'a>(keys: &[&'a str]) -> Vec<(&'a str, Vec<u8>)> {
+    keys.iter().map(|key| (*key, vec![0xc0])).collect()
+}
+
+#[test]
+fn keys_of_later_versions_are_ignored_however_many_there_are() {
+    let names: Vec<String> = (0..1000).map(|at| format!("x{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let sent = Sent { keys: [unknown(&names), Sent::new().keys].concat() };
+    let bytes = sent.bytes();
+    let call = Call::parse(&bytes, &Limits::default()).map_err(|bad| bad.fault).unwrap();
+    assert_eq!((call.id, call.proc), (Some(ID), "add_two"));
+}
+
+#[test]
+fn a_refusal_bears_the_id_before_the_offence() {
+    let other = [&[0x92, 0xc4, 16][..], &[8; 16], &[1]].concat();
+    let twice = Sent { keys: [Sent::new().keys, vec![("id", other)]].concat() };
+    let bad = twice.refused();
+    assert_eq!((bad.version, bad.id), (2, Some(ID)), "{:?}", bad.fault);
+    assert_eq!(bad.fault.to_string(), "ValueError: the request has two keys 'id'");
+    // Cut short behind both: what is left is read by the same rule.
+    let bytes = twice.bytes();
+    let bad = Call::parse(&bytes[..bytes.len() - 1], &Limits::default()).unwrap_err();
+    assert_eq!((bad.version, bad.id), (2, Some(ID)), "{:?}", bad.fault);
 }
 
 #[test]
@@ -262,6 +313,8 @@ fn what_cannot_be_taken_is_answered_by_its_id() {
     answered(&Sent::new().with("args", [0x91, 0x81, 1, 2]).bytes(), Limits::default());
     answered(&Sent::new().with("op", text("subscribe")).bytes(), Limits::default());
     answered(&Sent::new().with("name", [1]).bytes(), Limits::default());
+    answered(&Sent::new().with("v", text("2")).bytes(), Limits::default());
+    answered(&Sent::new().with("v", [0xff]).bytes(), Limits::default());
 }
 
 fn plain(name: &str, default: Option<Vec<u8>>) -> Param {
