@@ -5,9 +5,11 @@
 //! `{"__float__": "nan"}`, `"inf"` and `"-inf"`.
 
 use crate::{
+    call::BadCall,
+    fault::Fault,
     limits::{Limits, MAX_DEPTH, MAX_NAME},
     reply,
-    value::{Value, check},
+    value::{DecodeError, DecodeErrorKind, Value, check},
 };
 use alloc::{
     format,
@@ -34,10 +36,29 @@ pub enum JsonError {
     NoForm(#[source] crate::value::DecodeError),
 }
 
+/// Turns a request in JSON into MessagePack, for [`Call::parse`](crate::call::Call::parse) to read; `out` is cleared before.
+///
+/// # Errors
+///
+/// [`BadCall`]: `ValueError` for text that is no JSON, or beyond `limits`. It has the version and the id that
+/// stand before the offence, as if the request had come in MessagePack.
+pub fn request(text: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result<(), BadCall> {
+    out.clear();
+    let read = to_messagepack(text, limits, out);
+    let (len, max) = (text.len(), limits.max_frame);
+    if len > max {
+        // Told so even if it is no longer in MessagePack: its sender knows it as it was sent.
+        let error = DecodeError { kind: DecodeErrorKind::TooLong { len, max }, position: max };
+        return Err(BadCall::no_message(out, &error));
+    }
+    read.map_err(|error| BadCall::broken(out, Fault::from_error("ValueError", &error)))
+}
+
 /// Turns JSON text into MessagePack, appended to `out`.
 ///
 /// Builds nothing in between, so that memory stays in proportion to the text; depth and number of
-/// values are bounded as everywhere.
+/// values are bounded as everywhere. Where the text breaks off, or is refused, `out` holds what came before: of
+/// a map those keys whose values were whole.
 ///
 /// # Errors
 ///
@@ -281,8 +302,9 @@ impl<'de> Visitor<'de> for Writer<'_> {
             reply::text(self.out, &key);
             map.next_value_seed(self.inner())?;
             count += 1;
+            // Each time, for the next one may break off.
+            self.count(end, count);
         }
-        self.count(end, count);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use proximity_proto::{
     Value,
-    call::{Call, Codec},
+    call::{BadCall, Call, CallId, Codec},
     json,
     limits::Limits,
     reply,
@@ -113,6 +113,77 @@ fn the_limits_hold_in_json_too() {
     assert!(read(&list(65_536)).unwrap_err().contains("too many values"));
     let keys: Vec<String> = (0..32_768).map(|key| format!("\"{key}\":0")).collect();
     assert!(read(&format!("{{{}}}", keys.join(","))).is_err(), "keys count");
+}
+
+const HEAD: &str = r#"{"v": 2, "id": [{"__bytes__": "BwcHBwcHBwcHBwcHBwcHBw=="}, 258]"#;
+const ID: CallId = CallId { client: [7; 16], seq: 258 };
+
+/// Reads a request that will be refused, as the agent does.
+fn refused(text: &str, limits: &Limits) -> BadCall {
+    let mut out = b"rest".to_vec();
+    let read = json::request(text.as_bytes(), limits, &mut out);
+    read.and_then(|()| Call::parse(&out, limits).map(|_| ())).unwrap_err()
+}
+
+#[test]
+fn what_cannot_be_taken_in_json_is_answered_by_its_id_too() {
+    let limits = Limits::default();
+    let deep = "[".repeat(40) + &"]".repeat(40);
+    let many = format!("[{}0]", "0,".repeat(65_536));
+    let long = format!("\"{}\"", "x".repeat(300));
+    for rest in [
+        format!(r#", "name": "a", "args": {deep}}}"#),
+        format!(r#", "name": "a", "args": {many}}}"#),
+        format!(r#", "name": "a", "kwargs": {{"a": [1, {{"b": {deep}}}]}}}}"#),
+        format!(", {long}: 1}}"),
+        r#", "name": foo}"#.into(),
+        r#", "name": "#.into(),
+        r#", "name": {"__bytes__": "*"}}"#.into(),
+        r#", "name": {"__bytes__": "AA==", "more": 1}}"#.into(),
+        r#", "na"#.into(),
+        String::new(),
+        "} x".into(),
+        r#", "id": [{"__bytes__": "CAgICAgICAgICAgICAgICA=="}, 1]}"#.into(),
+        r#", "op": "subscribe"}"#.into(),
+        r#", "x": 1, "x": 2}"#.into(),
+    ] {
+        let bad = refused(&format!("{HEAD}{rest}"), &limits);
+        assert_eq!((bad.version, bad.id), (2, Some(ID)), "{rest:.60}: {:?}", bad.fault);
+    }
+    let odd = HEAD.replace("2, ", "\"2\", ");
+    let bad = refused(&format!("{odd}}}"), &limits);
+    assert_eq!((bad.version, bad.id), (2, Some(ID)), "{:?}", bad.fault);
+    // What stands behind the offence is not known.
+    let bad = refused(&format!(r#"{{"args": {deep}, "v": 2}}"#), &limits);
+    assert_eq!((bad.version, bad.id), (1, None));
+    for text in ["[1, ", r#"{"__bytes__": "AA==", "v": 2}"#, r#"{"__bytes__": "*"}"#, " "] {
+        let bad = refused(text, &limits);
+        assert_eq!((bad.version, bad.id), (1, None), "{text}: {:?}", bad.fault);
+    }
+}
+
+#[test]
+fn a_request_in_json_may_have_max_frame_bytes_as_it_is_sent() {
+    let text = format!("{HEAD}, \"op\": \"hello\"{}}}", " ".repeat(1000));
+    let mut out = Vec::new();
+    let just = Limits { max_frame: text.len(), ..Limits::default() };
+    json::request(text.as_bytes(), &just, &mut out).map_err(|bad| bad.fault).unwrap();
+    let small = Limits { max_frame: text.len() - 1, ..Limits::default() };
+    let BadCall { fault, version, id } = refused(&text, &small);
+    assert_eq!((version, id), (2, Some(ID)));
+    let (len, max) = (text.len(), text.len() - 1);
+    assert_eq!(
+        fault.to_string(),
+        format!("ValueError: the message has {len} bytes; at most {max} are taken (at byte {max})")
+    );
+    let hint = "hello() tells the agent's limits; send large data in pieces";
+    assert_eq!(fault.hint.as_deref(), Some(hint));
+    // Numbers get longer: it is too long only when it is MessagePack.
+    let text = format!("{HEAD}, \"args\": [{}0]}}", "1e1,".repeat(1000));
+    let small = Limits { max_frame: text.len(), ..Limits::default() };
+    let bad = refused(&text, &small);
+    assert_eq!((bad.version, bad.id), (2, Some(ID)), "{:?}", bad.fault);
+    assert!(bad.fault.message.contains("at most"), "{:?}", bad.fault);
 }
 
 #[test]

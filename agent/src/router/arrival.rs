@@ -14,7 +14,7 @@ use crate::{
 use log::LevelFilter;
 use proximity_proto::{
     Effect, Fault,
-    call::{Call, Codec, Op, Place, ReplyTo},
+    call::{BadCall, Call, Codec, Op, Place, ReplyTo},
     fault::{Executed, Reason},
     hello::{AgentLimits, FEATURES, Hello},
     json, reply,
@@ -77,14 +77,8 @@ impl Router {
             false,
             self.limits.max_frame,
         );
-        if codec == Codec::Json
-            && let Err(fault) = self.translate(&mut job)
-        {
-            self.wrong += 1;
-            job.fail(&fault, Executed::No, None);
-            return self.deliver(job);
-        }
-        let asked = match Call::parse(&job.request, &self.limits) {
+        let sound = if codec == Codec::Json { self.translate(&mut job) } else { Ok(()) };
+        let asked = match sound.and_then(|()| Call::parse(&job.request, &self.limits)) {
             Ok(call) => {
                 let to = ReplyTo { version: call.version, codec, id: call.id, epoch };
                 let (expires, progress) = (call.expires, call.progress);
@@ -152,14 +146,14 @@ impl Router {
     }
 
     /// Makes MessagePack of a request in JSON.
-    fn translate(&mut self, job: &mut Job) -> Result<(), Fault> {
-        self.text.clear();
+    #[allow(clippy::result_large_err)] // as the call's own
+    fn translate(&mut self, job: &mut Job) -> Result<(), BadCall> {
         std::mem::swap(&mut self.text, &mut job.request);
-        let translated = json::to_messagepack(&self.text, &self.limits, &mut job.request);
+        let translated = json::request(&self.text, &self.limits, &mut job.request);
         if self.text.capacity() > BUFFER {
             self.text = Vec::new();
         }
-        translated.map_err(|error| Fault::from_error("ValueError", &error))
+        translated
     }
 
     fn understand(&self, call: &Call<'_>, peer: Option<&Peer>) -> Result<Asked, Refused> {

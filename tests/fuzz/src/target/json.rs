@@ -3,7 +3,7 @@
 use super::{magnitude, outcome};
 use crate::{Target, corpus, measure};
 use proximity_proto::{
-    json::{JsonError, from_messagepack, to_messagepack},
+    json::{JsonError, from_messagepack, request, to_messagepack},
     limits::Limits,
     value::check,
 };
@@ -43,7 +43,10 @@ fn body(text: &[u8]) -> u64 {
         Ok(bytes) => bytes,
         Err(JsonError::Syntax(why)) => {
             let words: Vec<_> = why.split(' ').take(3).collect();
-            return outcome(words);
+            let refused = measure::within(text.len(), 4, || {
+                request(text, &limits, &mut Vec::new()).expect_err("it breaks off")
+            });
+            return outcome((words, refused.version, refused.id.is_some()));
         }
         Err(error) => panic!("{error}"),
     };
