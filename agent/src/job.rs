@@ -105,17 +105,21 @@ impl Job {
     /// Ends a reply whose value was written.
     pub(crate) fn finish(&mut self) {
         self.is_value = true;
-        let mut finished = reply::finish(&mut self.reply, &self.to);
-        let (size, most) = (self.reply.len(), self.max_frame);
-        if size > most {
-            finished = Err(Fault::value_error(format!(
-                "the reply has {size} bytes; this agent sends at most {most}"
-            ))
-            .hint("ask for less at a time, or raise 'max_frame' in the agent's configuration"));
-        }
-        if let Err(fault) = finished {
+        let finished = reply::finish(&mut self.reply, &self.to);
+        if let Err(fault) = finished.and_then(|()| self.fits()) {
             self.fail(&fault, Executed::Yes, None);
         }
+    }
+
+    /// Whether the reply may be sent.
+    fn fits(&self) -> Result<(), Fault> {
+        let (size, most) = (self.reply.len(), self.max_frame);
+        if size <= most {
+            return Ok(());
+        }
+        let message = format!("the reply has {size} bytes; this agent sends at most {most}");
+        let hint = "ask for less at a time, or raise 'max_frame' in the agent's configuration";
+        Err(Fault::value_error(message).hint(hint))
     }
 
     /// Makes the final message of a result that went out in chunks the reply.
@@ -148,6 +152,31 @@ impl Job {
         Call::parse(&self.request, &UNLIMITED).ok()
     }
 
+    /// Answers as a copy of the call was, in the other codec.
+    fn retell(&mut self, reply: &[u8]) {
+        let told = if reply.len() > RETOLD {
+            let size = reply.len();
+            let message =
+                format!("the reply has {size} bytes; at most {RETOLD} change their codec");
+            Err(Fault::value_error(message))
+        } else {
+            reply::retell(&mut self.reply, reply, &self.to)
+        };
+        let Err(why) = told.and_then(|()| self.fits()) else { return };
+        let (object, method) = self.words();
+        let codec = match self.to.codec {
+            Codec::MessagePack => "MessagePack",
+            Codec::Json => "JSON",
+        };
+        let message =
+            format!("{object}.{method} has run, and its result cannot be told in {codec}");
+        let mut fault = Fault::runtime_error(message)
+            .detail(why.message)
+            .hint("repeat a call in the codec in which it was made");
+        fault.detail.extend(why.detail);
+        self.fail(&fault, Executed::Yes, Some(Reason::ReplyNotKept));
+    }
+
     fn words(&self) -> (&str, &str) {
         self.call().map_or(("", ""), |call| (call.name, call.proc))
     }
@@ -163,10 +192,17 @@ impl proximity_session::Job for Box<Job> {
     }
 
     fn repeat(&mut self, reply: &[u8]) {
+        if Codec::of(reply) != self.to.codec {
+            return self.retell(reply);
+        }
         self.reply.clear();
         self.reply.extend_from_slice(reply);
     }
 }
+
+/// The largest reply that is put into another codec: the router does it, and all calls wait for it. No larger
+/// one is kept either.
+const RETOLD: usize = 64 << 10;
 
 /// A buffer beyond this is a large one: of those only one is kept, and not for long.
 pub(crate) const BUFFER: usize = 2 << 20;

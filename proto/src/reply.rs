@@ -7,7 +7,9 @@ use crate::{
     arg::Type,
     call::{CallId, Codec, ReplyTo},
     fault::{Executed, Fault, Locked, Reason},
-    json,
+    json::{self, JsonError},
+    limits::Limits,
+    message::{Content, Message},
     time::{self, DateTime, TimeDelta},
     value::{Array, Map, Value},
 };
@@ -301,6 +303,39 @@ pub fn finish(out: &mut Vec<u8>, to: &ReplyTo) -> Result<(), Fault> {
                 .map_err(|error| Fault::from_error("ValueError", &error))?;
             Ok(())
         }
+    }
+}
+
+/// Writes a final message of version 2 that was written before, in whatever codec, as `to` asks for it: the
+/// bytes are those that it would have had at first.
+///
+/// # Errors
+///
+/// Why the message has no form in that codec; `out` then holds nothing of use.
+pub fn retell(out: &mut Vec<u8>, told: &[u8], to: &ReplyTo) -> Result<(), Fault> {
+    let mut packed = Vec::new();
+    let mut bytes = told;
+    if Codec::of(told) == Codec::Json {
+        // It is one of our own: what bounds a request does not bound it.
+        let limits = Limits { max_frame: usize::MAX, max_items: u32::MAX };
+        json::to_messagepack(told, &limits, &mut packed).map_err(|error| match error {
+            JsonError::Syntax(why) => Fault::value_error(format!("no MessagePack's JSON: {why}")),
+            error @ JsonError::NoForm(_) => Fault::from_error("ValueError", &error),
+        })?;
+        bytes = &packed;
+    }
+    let message = Message::parse(bytes).map_err(|error| Fault::from_error("ValueError", &error))?;
+    match message.content {
+        Content::Ok(value) => {
+            begin(out, to);
+            self::value(out, value);
+            finish(out, to)
+        }
+        Content::Error { fault, executed, reason } => {
+            self::fault(out, to, &fault, executed, reason.and_then(Reason::from_word));
+            Ok(())
+        }
+        _ => Err(Fault::value_error("the message is not final")),
     }
 }
 

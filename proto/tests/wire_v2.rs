@@ -279,6 +279,51 @@ fn every_form_is_written_as_released() {
 }
 
 #[test]
+fn every_final_message_is_told_again_in_the_other_codec_and_back() {
+    let mut final_ones = 0;
+    for (name, released) in golden() {
+        let Ok(message) = Message::parse(&released) else { continue };
+        let to = |codec| ReplyTo { codec, id: message.id, ..TO };
+        let mut text = Vec::new();
+        let told = reply::retell(&mut text, &released, &to(Codec::Json));
+        if !matches!(message.content, Content::Ok(_) | Content::Error { .. }) {
+            assert_eq!(told.unwrap_err().to_string(), "ValueError: the message is not final");
+            continue;
+        }
+        final_ones += 1;
+        told.unwrap();
+        let first = json::from_messagepack(&released).unwrap();
+        assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&first), "{name}");
+        let mut back = b"rest".to_vec();
+        reply::retell(&mut back, &text, &to(Codec::MessagePack)).unwrap();
+        // JSON has no order of keys: what is a dictionary to a method comes back in another.
+        if ["message ok hello", "message ok leases", "message ok steal"].contains(&name.as_str()) {
+            assert_eq!(json::from_messagepack(&back).unwrap(), first, "{name}");
+            assert_eq!(back.len(), released.len(), "{name}");
+        } else {
+            assert_eq!(hex(&back), hex(&released), "{name}");
+        }
+    }
+    assert_eq!(final_ones, 17);
+}
+
+#[test]
+fn what_has_no_form_in_the_other_codec_is_not_told_in_it() {
+    // What a method calls bytes itself is none; and 32 levels are one too many in the envelope.
+    let odd = ok(&BTreeMap::from([("__bytes__", "*")]));
+    let deep = ok(&Value::first(&[vec![0x91; 32], vec![5]].concat()).unwrap());
+    let mut out = Vec::new();
+    let json = ReplyTo { codec: Codec::Json, ..TO };
+    reply::retell(&mut out, &odd, &json).unwrap();
+    let why = reply::retell(&mut Vec::new(), &out, &TO).unwrap_err().to_string();
+    let expected = "ValueError: no MessagePack's JSON: '__bytes__' is no base64: ";
+    assert!(why.starts_with(expected), "{why}");
+    let why = reply::retell(&mut out, &deep, &json).unwrap_err();
+    assert_eq!(why.to_string(), "ValueError: the message is no MessagePack");
+    assert_eq!(why.detail, ["arrays and maps nest deeper than 32 (at byte 78)"]);
+}
+
+#[test]
 fn every_request_is_read_as_it_was_meant() {
     let limits = Limits::default();
     let read = |name: &str, check: &dyn Fn(Call<'_>)| {

@@ -6,6 +6,7 @@
 
 mod bulk;
 mod calls;
+mod codecs;
 mod contract;
 mod harness;
 mod health;
