@@ -193,6 +193,23 @@ fn a_small_result_comes_whole_whatever_was_granted_and_so_does_one_in_json() {
 }
 
 #[test]
+fn a_read_that_comes_twice_over_one_connection_begins_twice_and_ends_once() {
+    let (agent, stage) = agent(Bounds::default());
+    let caller = agent.caller();
+    let id = read(&caller, 2 * CHUNK, &with_credit(1));
+    assert!(matches!(part(&caller, id), Part::Chunk(0, 3, _)));
+    caller.send_as(id, Op::Call, "actor.read", &size(2 * CHUNK), &with_credit(1));
+    assert!(matches!(part(&caller, id), Part::Chunk(0, 3, _)));
+    grant(&caller, id, 100);
+    assert!(matches!(part(&caller, id), Part::Chunk(1, 3, _)));
+    assert!(matches!(part(&caller, id), Part::Chunk(2, 3, _)));
+    assert!(matches!(part(&caller, id), Part::End(3, _)));
+    // Nothing more comes of the first.
+    assert_eq!(caller.call("actor.peek"), Answer::ok(7));
+    assert_eq!(stage.ran(), ["read", "read"]);
+}
+
+#[test]
 fn an_error_is_never_in_chunks() {
     let (agent, _stage) = agent(Bounds::default());
     let caller = agent.caller();
