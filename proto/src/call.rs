@@ -13,7 +13,7 @@ use crate::{
     object::Args,
     value::{Array, Checked, DecodeError, DecodeErrorKind, Map, Value, Walk},
 };
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String};
 use core::{fmt, time::Duration};
 
 /// A request.
@@ -282,6 +282,9 @@ impl Place {
 }
 
 /// The keys of a request, as far as they were found.
+/// Keys of later versions that a request may have: more are none, and would take memory to be compared.
+const MAX_UNKNOWN: usize = 64;
+
 #[derive(Default)]
 struct Fields<'a> {
     v: Option<u64>,
@@ -343,18 +346,26 @@ impl<'a> Fields<'a> {
     }
 
     /// Looks whether a key that we do not know is there twice. Apart from [`Fields::note`], so that only who sends
-    /// several of them waits for it, and has memory taken for it.
+    /// several of them waits for it.
     fn look_for_twins(&mut self, bytes: &'a [u8]) {
         let Some(Value::Map(map)) = Value::head(bytes) else { return };
         // Not by `place_of`, which is built into its one place in `note`.
         let is_unknown = |key: &&[u8]| !KEYS.iter().any(|known| known.as_bytes() == *key);
-        let mut keys = Vec::with_capacity(self.unknown as usize);
-        keys.extend(map.fields().filter_map(|(key, _)| key.filter(is_unknown)));
+        let mut keys = [&b""[..]; MAX_UNKNOWN];
+        let unknown = map.fields().filter_map(|(key, _)| key.filter(is_unknown));
+        let count = keys.iter_mut().zip(unknown).map(|(place, key)| *place = key).count();
+        let keys = keys.get_mut(..count).unwrap_or_default();
         keys.sort_unstable();
         let twins = keys.windows(2).find(|pair| pair.first() == pair.last());
         if let Some(key) = twins.and_then(|pair| pair.first()) {
             let key = String::from_utf8_lossy(key);
             self.wrong.get_or_insert_with(|| Box::new(two_keys(key.escape_debug())));
+        } else if self.unknown as usize > MAX_UNKNOWN {
+            let unknown = self.unknown;
+            let message = format!(
+                "the request has {unknown} keys that version 2 does not know; at most {MAX_UNKNOWN} are ignored"
+            );
+            self.wrong.get_or_insert_with(|| Box::new(Fault::value_error(message)));
         }
     }
 
