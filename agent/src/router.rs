@@ -427,7 +427,7 @@ impl Router {
     fn count_refusal(&mut self, job: &Job, why: &Refusal) {
         let entry = job.slot.and_then(|slot| self.entries.get_mut(slot)?.as_mut());
         // A panic was counted as the call's end.
-        if let Some(entry) = entry.filter(|_| *why != Refusal::Panicked) {
+        if let Some(entry) = entry.filter(|_| !matches!(why, Refusal::Panicked { .. })) {
             entry.tally.refused += 1;
         }
     }

@@ -2,7 +2,12 @@
 
 use crate::lease::{Holder, LeaseToken};
 use core::time::Duration;
-use proximity_proto::{Effect, call::CallId, fault::Executed};
+use proximity_proto::{
+    Effect,
+    call::CallId,
+    fault::{Executed, Reason},
+};
+use std::borrow::Cow;
 
 /// Time since the agent started, on its monotonic clock; the wire's `expires` in another unit.
 pub type Uptime = Duration;
@@ -108,6 +113,10 @@ pub enum Event<J> {
         job: J,
         /// Whether the call has run; after a panic nobody knows.
         executed: Executed,
+        /// The class of the error that its caller is told.
+        class: Cow<'static, str>,
+        /// The reason that he is told, if any.
+        reason: Option<Reason>,
     },
     /// The object was reopened after a panic, or could not be.
     Reopened {
@@ -253,7 +262,12 @@ pub enum Refusal {
     /// The object was taken out of the configuration.
     Removed,
     /// The call panicked, or its object broke under it.
-    Panicked,
+    Panicked {
+        /// The class of the error that its caller was told.
+        class: Cow<'static, str>,
+        /// The reason that he was told, if any.
+        reason: Option<Reason>,
+    },
     /// A call before it panicked, and the object could not be opened again; or the call was waiting
     /// when that happened.
     Failed,

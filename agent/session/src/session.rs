@@ -177,8 +177,9 @@ impl<J: Job> Session<J> {
                 self.advance(now, object, out);
             }
             Event::Waiting { object, job, until } => self.give_back(now, object, job, until, out),
-            Event::Panicked { object, job, executed } => {
-                self.panicked(now, object, job, executed, out);
+            Event::Panicked { object, job, executed, class, reason } => {
+                let why = Refusal::Panicked { class, reason };
+                self.panicked(now, object, job, (why, executed), out);
             }
             Event::Reopened { object, ok } => self.reopened(now, object, ok, out),
             Event::Cancel { id, job } => self.cancel(now, id, job, out),
@@ -343,11 +344,11 @@ impl<J: Job> Session<J> {
         now: Uptime,
         object: ObjectId,
         job: J,
-        executed: Executed,
+        (why, executed): (Refusal, Executed),
         out: &mut Vec<Action<J>>,
     ) {
         let Some(call) = self.free(object) else { return self.stray(job, out) };
-        self.ledger.refuse(now, &call, job, Refusal::Panicked, executed, out);
+        self.ledger.refuse(now, &call, job, why, executed, out);
         let draining = self.draining;
         let Some(entry) = self.objects.get_mut(object.index()) else { return };
         // What waits goes on with an object that it has begun with, or not at all.

@@ -60,7 +60,7 @@ impl Refused {
             Refusal::Cancelled => &mut self.cancelled,
             Refusal::Draining => &mut self.draining,
             Refusal::Removed => &mut self.removed,
-            Refusal::Panicked => &mut self.panicked,
+            Refusal::Panicked { .. } => &mut self.panicked,
             Refusal::Failed => &mut self.failed,
             Refusal::Locked { .. } => &mut self.locked,
             Refusal::LeaseLost => &mut self.lease_lost,

@@ -2,7 +2,10 @@
 
 mod rig;
 
-use proximity_session::{CallId, Event, ObjectId, PeerId, Request};
+use proximity_proto::fault::Reason;
+use proximity_session::{
+    Action, CallId, Event, Executed, ObjectId, PeerId, Refusal, Request, Session, Uptime,
+};
 use rig::{EPOCH, Named, Rig, id, ms, read, write};
 
 const MINUTE: u64 = 60_000;
@@ -159,6 +162,36 @@ fn the_last_64_calls_of_a_client_are_remembered_and_older_ones_never_run_again()
         run(&mut rig, board, seq, b"done");
     }
     assert_eq!(rig.request(again(board, 90)), ["refuse 90 TooOld"]);
+}
+
+#[test]
+fn a_call_that_broke_its_object_is_told_as_it_was_told_first() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(numbered(board, 1));
+    rig.request(Request { job: rig::named("copy"), ..again(board, 1) });
+    let job = rig.running.remove(&board).unwrap();
+    let (class, reason) = ("TimeoutError".into(), Some(Reason::Expired));
+    let told = Refusal::Panicked { class, reason };
+    let whys = |session: &mut Session<Named>, event| {
+        let mut out = Vec::new();
+        session.on(Uptime::ZERO, event, &mut out);
+        out.retain(|action| !matches!(action, Action::Reopen { .. }));
+        out.into_iter()
+            .map(|action| match action {
+                Action::Refuse { why, executed: Executed::Unknown, .. } => why,
+                other => panic!("{other:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let broke = Event::Panicked {
+        object: board,
+        job,
+        executed: Executed::Unknown,
+        class: "TimeoutError".into(),
+        reason,
+    };
+    assert_eq!(whys(&mut rig.session, broke), [told.clone(), told.clone()]);
+    assert_eq!(whys(&mut rig.session, Event::Request(again(board, 1))), [told]);
 }
 
 #[test]

@@ -263,9 +263,11 @@ impl Router {
                 End::Lapsed => Event::Lapsed { object, job },
                 End::Waiting(until) => Event::Waiting { object, job, until },
                 End::Lost => {
-                    let executed =
-                        job.lost.as_ref().map_or(Executed::Unknown, |lost| lost.executed);
-                    Event::Panicked { object, job, executed }
+                    let (executed, class, reason) = match &job.lost {
+                        Some(lost) => (lost.executed, lost.fault.class.clone(), lost.reason),
+                        None => (Executed::Unknown, "RuntimeError".into(), None),
+                    };
+                    Event::Panicked { object, job, executed, class, reason }
                 }
             },
         );

@@ -6,7 +6,7 @@ use proximity_proto::{
     fault::{Reason, did_you_mean},
 };
 use proximity_session::Refusal;
-use std::{io, path::Path};
+use std::{borrow::Cow, io, path::Path};
 
 /// Objects that are named in an error: a list of hundreds helps nobody.
 const LISTED: usize = 12;
@@ -38,14 +38,10 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
                 .unknown(object),
             Some(Reason::Removed),
         ),
-        Refusal::Panicked => match &job.lost {
-            Some(lost) => (lost.fault.clone(), lost.reason),
-            // A copy of the call, which does not know how the call itself ended.
-            None => (
-                Fault::runtime_error(format!("object '{object}' broke in {method}()")),
-                Some(Reason::Failed),
-            ),
-        },
+        Refusal::Panicked { class, reason } => {
+            let again = || broken_again(class.clone(), object, method);
+            (job.lost.as_ref().map_or_else(again, |lost| lost.fault.clone()), *reason)
+        }
         Refusal::Failed => (not_open(object, away), Some(Reason::Failed)),
         Refusal::Locked { holder, expires_in } => {
             let seconds = expires_in.as_secs_f64();
@@ -111,6 +107,12 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             (Fault::new("PermissionError", message).hint(hint), None)
         }
     }
+}
+
+/// A copy of a call that broke its object. The words of the first answer were not kept.
+fn broken_again(class: Cow<'static, str>, object: &str, method: &str) -> Fault {
+    Fault::new(class, format!("object '{object}' broke in {method}()"))
+        .hint("this is a repeated answer; the first one said more")
 }
 
 /// A call over a connection beyond those that are served.

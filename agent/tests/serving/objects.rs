@@ -27,6 +27,25 @@ fn a_panic_is_answered_and_the_object_opened_anew() {
 }
 
 #[test]
+fn the_repeat_of_a_call_that_panicked_has_no_reason_either() {
+    let (agent, stage, caller) = Agent::with_actor();
+    let nothing = Arguments::default();
+    let id = caller.send(Op::Call, "actor.boom", &nothing, &With::default());
+    let Answer::Error { reason, executed, .. } = caller.answer(id) else { panic!("no panic") };
+    assert_eq!((reason, executed), (None, "unknown"));
+    let other = agent.caller();
+    other.send_as(id, Op::Call, "actor.boom", &nothing, &With::default());
+    let repeated = Answer::Error {
+        line: "RuntimeError: object 'actor' broke in boom()".into(),
+        executed: "unknown",
+        reason: None,
+        hint: Some("this is a repeated answer; the first one said more".into()),
+    };
+    assert_eq!(other.answer(id), repeated);
+    assert_eq!(stage.opened(), 2, "it panicked once");
+}
+
+#[test]
 fn an_object_that_is_away_answers_so_and_comes_back_by_itself() {
     let (_agent, stage, caller) = Agent::with_actor_away(Some("no answer from the rack"));
     let away = Answer::Error {

@@ -131,7 +131,8 @@ impl Rig {
 
     pub(crate) fn broke(&mut self, object: ObjectId, executed: Executed) -> Vec<String> {
         let job = self.running.remove(&object).expect("a call is in hand");
-        self.on(Event::Panicked { object, job, executed })
+        let (class, reason) = ("RuntimeError".into(), None);
+        self.on(Event::Panicked { object, job, executed, class, reason })
     }
 
     pub(crate) fn cancel(&mut self, seq: u64) -> Vec<String> {

@@ -454,7 +454,13 @@ impl World {
 
     fn worker_ends(&mut self, object: ObjectId, mut job: Work) {
         if self.rng.chance(10) {
-            return self.feed(Event::Panicked { object, job, executed: Executed::Unknown });
+            return self.feed(Event::Panicked {
+                object,
+                job,
+                executed: Executed::Unknown,
+                class: "RuntimeError".into(),
+                reason: None,
+            });
         }
         if job.sent.is_some_and(|sent| sent.op.waits_after(job.part)) {
             job.part += 1;
