@@ -192,6 +192,8 @@ pub enum Reason {
     TooManyPeers,
     /// More clients have called of late than the agent can remember.
     TooManyClients,
+    /// The call's `expires` lies further ahead than the agent takes.
+    ExpiresTooFar,
     /// The call has run, and its result is no longer there.
     ReplyNotKept,
     /// It must be written down, and cannot be.
@@ -200,7 +202,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 17] = [
         Reason::StaleEpoch,
         Reason::Expired,
         Reason::Busy,
@@ -215,6 +217,7 @@ impl Reason {
         Reason::RepliesUnread,
         Reason::TooManyPeers,
         Reason::TooManyClients,
+        Reason::ExpiresTooFar,
         Reason::ReplyNotKept,
         Reason::AuditUnavailable,
     ];
@@ -236,6 +239,7 @@ impl Reason {
             Reason::RepliesUnread => "RepliesUnread",
             Reason::TooManyPeers => "TooManyPeers",
             Reason::TooManyClients => "TooManyClients",
+            Reason::ExpiresTooFar => "ExpiresTooFar",
             Reason::ReplyNotKept => "ReplyNotKept",
             Reason::AuditUnavailable => "AuditUnavailable",
         }

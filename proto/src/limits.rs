@@ -1,5 +1,7 @@
 //! What a request may weigh, so that hostile bytes cost their sender and nobody else.
 
+use core::time::Duration;
+
 /// The bounds that [`crate::value::check`] and [`crate::call::Call::parse`] hold a request to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -20,6 +22,10 @@ pub const MIN_FRAME: usize = 64 << 10;
 
 /// The largest `max_frame` that a configuration may set: 1 GiB.
 pub const MAX_FRAME: usize = 1 << 30;
+
+/// How far ahead of the agent's clock a call's `expires` may lie: what it remembers of a client it
+/// remembers until then.
+pub const MAX_AHEAD: Duration = Duration::from_hours(24);
 
 impl Default for Limits {
     fn default() -> Self {

@@ -6,6 +6,7 @@ use proximity_proto::{
     Effect,
     call::CallId,
     fault::{Executed, Reason},
+    limits::MAX_AHEAD,
 };
 use std::borrow::Cow;
 
@@ -301,6 +302,12 @@ pub enum Refusal {
     },
     /// More clients called within their deadlines than can be remembered.
     TooManyClients,
+    /// Its deadline lies further ahead than [`MAX_AHEAD`]: its client would have to be remembered for
+    /// as long.
+    ExpiresTooFar {
+        /// How far.
+        ahead: Duration,
+    },
     /// Old clients may only read here.
     LegacyReadOnly,
     /// Old clients are not served here.
@@ -312,9 +319,17 @@ impl Refusal {
     /// that it answers.
     ///
     /// Where it is not, a client that has sent the call before must take the outcome for unknown: an
-    /// earlier copy may have run, before the agent was restarted or so long ago that it is forgotten.
+    /// earlier copy may have run, before the agent was restarted, or so long ago that it is forgotten,
+    /// or with another deadline.
     pub fn covers_copies(&self) -> bool {
-        !matches!(self, Self::StaleEpoch | Self::Expired | Self::TooOld | Self::TooManyClients)
+        use Refusal::{Expired, ExpiresTooFar, StaleEpoch, TooManyClients, TooOld};
+        !matches!(self, StaleEpoch | Expired | TooOld | TooManyClients | ExpiresTooFar { .. })
+    }
+
+    /// Why a call with this deadline is refused, if it is for that.
+    pub(crate) fn of_far_deadline(now: Uptime, expires: Option<Uptime>) -> Option<Self> {
+        let ahead = expires?.saturating_sub(now);
+        (ahead > MAX_AHEAD).then_some(Self::ExpiresTooFar { ahead })
     }
 }
 

@@ -2,8 +2,10 @@
 //! client that asks again, and answer the copy that has asked already.
 
 use crate::{
-    Action, CallId, Effect, Executed, Job, PeerId, Refusal, Stats, Uptime, budget::Loads,
-    call::Call, kept::Kept,
+    Action, CallId, Effect, Executed, Job, PeerId, Refusal, Session, Stats, Uptime,
+    budget::Loads,
+    call::Call,
+    kept::{Kept, Known},
 };
 
 /// A copy of a call in progress that came over another connection; gets the same answer.
@@ -22,6 +24,57 @@ pub(crate) struct Ledger<J> {
     pub(crate) loads: Loads,
     /// At most one a call: the latest.
     copies: Vec<Copy<J>>,
+}
+
+/// What is known of calls before the session sees them.
+impl<J: Job> Session<J> {
+    /// Answers a call that has come before, whatever has become of what it calls since then: an object
+    /// may be gone, and yet its last write has run. Gives the job back where nothing is known of it.
+    ///
+    /// # Errors
+    ///
+    /// The job: the call may be answered as one that comes for the first time.
+    pub fn answer_again(
+        &mut self,
+        peer: PeerId,
+        id: CallId,
+        mut job: J,
+        out: &mut Vec<Action<J>>,
+    ) -> Result<(), J> {
+        match self.ledger.kept.look_up(id) {
+            Known::New => return Err(job),
+            Known::InProgress => self.ledger.attach(id, peer, job, out),
+            Known::Replied(reply) => {
+                job.repeat(reply);
+                self.ledger.stats.repeated += 1;
+                self.ledger.send(peer, job, out);
+            }
+            Known::Refused(why, executed) => {
+                self.ledger.stats.repeated += 1;
+                self.ledger.answer(job, why, executed, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers that a call was refused before the session could see it, so that no late copy of it
+    /// runs: its object may be there by then. For a call of which [`Session::answer_again`] knows nothing.
+    ///
+    /// # Errors
+    ///
+    /// What it is refused for instead, where it cannot be remembered: nothing may be said of copies.
+    pub fn remember_refused(
+        &mut self,
+        now: Uptime,
+        id: CallId,
+        expires: Option<Uptime>,
+    ) -> Result<(), Refusal> {
+        let remembered = match Refusal::of_far_deadline(now, expires) {
+            Some(why) => return Err(why),
+            None => self.ledger.kept.turned_away(now, id, expires, &Refusal::Failed),
+        };
+        if remembered { Ok(()) } else { Err(Refusal::TooManyClients) }
+    }
 }
 
 impl<J: Job> Ledger<J> {

@@ -4,7 +4,6 @@ use crate::{
     Action, Budget, CallId, Event, Executed, HowCancelled, Job, ObjectId, ObjectOptions, PeerId,
     Place, Refusal, Request, Stats, Uptime,
     call::Call,
-    kept::Known,
     ledger::Ledger,
     object::{Held, Object, State},
 };
@@ -42,7 +41,7 @@ pub struct Session<J> {
     closing: bool,
     /// No later than the next time at which a call expires or wants to go on.
     wake: Option<Uptime>,
-    ledger: Ledger<J>,
+    pub(crate) ledger: Ledger<J>,
 }
 
 impl<J: Job> Session<J> {
@@ -114,43 +113,6 @@ impl<J: Job> Session<J> {
     /// How many of the object's calls are in hand, queued and waiting.
     pub fn depth(&self, object: ObjectId) -> usize {
         self.objects.get(object.index()).map_or(0, Object::depth)
-    }
-
-    /// Answers a call that has come before, whatever has become of what it calls since then: an object
-    /// may be gone, and yet its last write has run. Gives the job back where nothing is known of it.
-    ///
-    /// # Errors
-    ///
-    /// The job: the call may be answered as one that comes for the first time.
-    pub fn answer_again(
-        &mut self,
-        peer: PeerId,
-        id: CallId,
-        mut job: J,
-        out: &mut Vec<Action<J>>,
-    ) -> Result<(), J> {
-        match self.ledger.kept.look_up(id) {
-            Known::New => return Err(job),
-            Known::InProgress => self.ledger.attach(id, peer, job, out),
-            Known::Replied(reply) => {
-                job.repeat(reply);
-                self.ledger.stats.repeated += 1;
-                self.ledger.send(peer, job, out);
-            }
-            Known::Refused(why, executed) => {
-                self.ledger.stats.repeated += 1;
-                self.ledger.answer(job, why, executed, out);
-            }
-        }
-        Ok(())
-    }
-
-    /// Remembers that a call was refused before the session could see it, so that no late copy of it runs: its object
-    /// may be there by then. For a call of which [`Session::answer_again`] knows nothing.
-    ///
-    /// Returns false where no more clients can be remembered: then nothing may be said of copies.
-    pub fn remember_refused(&mut self, now: Uptime, id: CallId, expires: Option<Uptime>) -> bool {
-        self.ledger.kept.turned_away(now, id, expires, &Refusal::Failed)
     }
 
     /// Decides what follows from `event` at time `now`, and appends it to `out`.
@@ -247,6 +209,10 @@ impl<J: Job> Session<J> {
 
     /// Why a call is refused at the door, if it is.
     fn refusal(&self, now: Uptime, call: &Call, object: ObjectId) -> Option<Refusal> {
+        // First of all: for other reasons it might be remembered until then.
+        if let Some(why) = Refusal::of_far_deadline(now, call.expires) {
+            return Some(why);
+        }
         let Some(entry) = self.objects.get(object.index()) else { return Some(Refusal::Removed) };
         if let Some(why) = entry.is_closing(self.draining) {
             return Some(why);

@@ -47,6 +47,7 @@ pub struct Refused {
     pub replies_unread: u64,
     pub no_room: u64,
     pub too_many_clients: u64,
+    pub expires_too_far: u64,
     pub legacy: u64,
 }
 
@@ -70,12 +71,13 @@ impl Refused {
             Refusal::RepliesUnread { .. } => &mut self.replies_unread,
             Refusal::NoRoom { .. } => &mut self.no_room,
             Refusal::TooManyClients => &mut self.too_many_clients,
+            Refusal::ExpiresTooFar { .. } => &mut self.expires_too_far,
             Refusal::LegacyReadOnly | Refusal::LegacyOff => &mut self.legacy,
         } += 1;
     }
 
     /// Each reason by its name.
-    pub fn by_reason(&self) -> [(&'static str, u64); 17] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 18] {
         // All of them, or it does not compile.
         let Self {
             busy,
@@ -94,6 +96,7 @@ impl Refused {
             replies_unread,
             no_room,
             too_many_clients,
+            expires_too_far,
             legacy,
         } = *self;
         [
@@ -113,6 +116,7 @@ impl Refused {
             ("replies_unread", replies_unread),
             ("no_room", no_room),
             ("too_many_clients", too_many_clients),
+            ("expires_too_far", expires_too_far),
             ("legacy", legacy),
         ]
     }

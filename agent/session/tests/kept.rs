@@ -9,6 +9,7 @@ use proximity_session::{
 use rig::{EPOCH, Named, Rig, id, ms, read, write};
 
 const MINUTE: u64 = 60_000;
+const DAY: u64 = 24 * 60 * MINUTE;
 
 /// A client's write number `seq`, from peer 1.
 fn numbered(object: ObjectId, seq: u64) -> Request<Named> {
@@ -150,21 +151,6 @@ fn a_call_that_panicked_is_not_tried_again() {
 }
 
 #[test]
-fn the_last_64_calls_of_a_client_are_remembered_and_older_ones_never_run_again() {
-    let (mut rig, board) = Rig::new(32);
-    for seq in 1..=65 {
-        run(&mut rig, board, seq, b"done");
-    }
-    assert_eq!(rig.request(again(board, 2)), ["reply 2 done"]);
-    assert_eq!(rig.request(again(board, 1)), ["refuse 1 TooOld"]);
-    // Nor do calls that never came: nobody knows any more.
-    for seq in 100..170 {
-        run(&mut rig, board, seq, b"done");
-    }
-    assert_eq!(rig.request(again(board, 90)), ["refuse 90 TooOld"]);
-}
-
-#[test]
 fn a_call_that_broke_its_object_is_told_as_it_was_told_first() {
     let (mut rig, board) = Rig::new(32);
     rig.request(numbered(board, 1));
@@ -192,6 +178,21 @@ fn a_call_that_broke_its_object_is_told_as_it_was_told_first() {
     };
     assert_eq!(whys(&mut rig.session, broke), [told.clone(), told.clone()]);
     assert_eq!(whys(&mut rig.session, Event::Request(again(board, 1))), [told]);
+}
+
+#[test]
+fn the_last_64_calls_of_a_client_are_remembered_and_older_ones_never_run_again() {
+    let (mut rig, board) = Rig::new(32);
+    for seq in 1..=65 {
+        run(&mut rig, board, seq, b"done");
+    }
+    assert_eq!(rig.request(again(board, 2)), ["reply 2 done"]);
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 TooOld"]);
+    // Nor do calls that never came: nobody knows any more.
+    for seq in 100..170 {
+        run(&mut rig, board, seq, b"done");
+    }
+    assert_eq!(rig.request(again(board, 90)), ["refuse 90 TooOld"]);
 }
 
 #[test]
@@ -290,9 +291,31 @@ fn more_clients_than_can_be_remembered_are_refused_until_the_deadlines_of_others
     }
     assert_eq!(rig.request(call(16_384)), ["refuse w TooManyClients"]);
     // Nothing is said of the copies of a call that cannot be remembered.
-    assert!(!rig.session.remember_refused(ms(0), call(16_384).id.unwrap(), None));
+    let refused = rig.session.remember_refused(ms(0), call(16_384).id.unwrap(), None);
+    assert_eq!(refused, Err(Refusal::TooManyClients));
     rig.at(1000);
     let later = Request { expires: Some(ms(2000)), ..call(16_384) };
     assert_eq!(rig.request(later), ["start w"]);
     assert_eq!(rig.session.kept().0, 16_384);
+}
+#[test]
+fn a_deadline_more_than_a_day_ahead_is_refused_and_remembers_nobody() {
+    let (mut rig, board) = Rig::new(32);
+    rig.at(5);
+    let far = |request: Request<Named>| Request { expires: Some(ms(DAY + 6)), ..request };
+    assert_eq!(rig.request(far(numbered(board, 1))), ["refuse 1 ExpiresTooFar"]);
+    assert_eq!(rig.request(far(read(board, "r"))), ["refuse r ExpiresTooFar"]);
+    let refused = rig.session.remember_refused(ms(5), id(1), Some(Uptime::from_millis(u64::MAX)));
+    assert!(matches!(refused, Err(Refusal::ExpiresTooFar { .. })), "{refused:?}");
+    // Not for another reason either, for which it would be remembered until then.
+    rig.on(Event::RemoveObject { object: board });
+    assert_eq!(rig.request(far(numbered(board, 1))), ["refuse 1 ExpiresTooFar"]);
+    assert_eq!(rig.session.kept(), (0, 0));
+    // Nothing was said of its copies: one that can be taken is, and its answer is there for all.
+    let board = rig.session.add_object(proximity_session::ObjectOptions::default());
+    let latest = Request { expires: Some(ms(DAY + 5)), ..numbered(board, 1) };
+    assert_eq!(rig.request(latest), ["start 1"]);
+    rig.done_with(board, b"one");
+    assert_eq!(rig.request(far(again(board, 1))), ["reply 1 one"]);
+    assert!(!Refusal::ExpiresTooFar { ahead: ms(DAY + 1) }.covers_copies());
 }

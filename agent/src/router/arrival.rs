@@ -19,7 +19,7 @@ use proximity_proto::{
     hello::{AgentLimits, FEATURES, Hello},
     json, reply,
 };
-use proximity_session::{CallId, Event, LeaseToken, ObjectId, Refusal, Request};
+use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request};
 use std::{fmt::Write, sync::Arc};
 
 /// Replies that may wait for a peer to read; while there are that many, its requests are not even read.
@@ -123,9 +123,9 @@ impl Router {
         self.count_refused(&job, reason);
         if reason == Some(Reason::Failed)
             && let Some(id) = job.again.filter(|_| job.place.op != Op::Get)
-            && !self.session.remember_refused(job.arrived, id, job.expires)
+            && let Err(why) = self.session.remember_refused(job.arrived, id, job.expires)
         {
-            (fault, reason) = words::refusal(&Refusal::TooManyClients, &job, None);
+            (fault, reason) = words::refusal(&why, &job, None);
         }
         job.fail(&fault, Executed::No, reason);
         self.deliver(job);

@@ -4,9 +4,10 @@ use crate::{job::Job, transport::Peer};
 use proximity_proto::{
     Fault,
     fault::{Reason, did_you_mean},
+    limits::MAX_AHEAD,
 };
 use proximity_session::Refusal;
-use std::{borrow::Cow, io, path::Path};
+use std::{borrow::Cow, io, path::Path, time::Duration};
 
 /// Objects that are named in an error: a list of hundreds helps nobody.
 const LISTED: usize = 12;
@@ -93,6 +94,7 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             Fault::runtime_error("the agent has too many clients of late to remember another"),
             Some(Reason::TooManyClients),
         ),
+        Refusal::ExpiresTooFar { ahead } => (too_far(*ahead), Some(Reason::ExpiresTooFar)),
         Refusal::LegacyReadOnly => (
             Fault::new(
                 "PermissionError",
@@ -113,6 +115,17 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
 fn broken_again(class: Cow<'static, str>, object: &str, method: &str) -> Fault {
     Fault::new(class, format!("object '{object}' broke in {method}()"))
         .hint("this is a repeated answer; the first one said more")
+}
+
+/// A call whose deadline lies that far ahead.
+fn too_far(ahead: Duration) -> Fault {
+    let message = format!(
+        "'expires' lies {} ms ahead of the agent's clock; it may be at most {} ms, 24 hours",
+        ahead.as_millis(),
+        MAX_AHEAD.as_millis()
+    );
+    Fault::value_error(message)
+        .hint("it counts from the agent's start, not from 1970; 'now' in hello is its clock")
 }
 
 /// A call over a connection beyond those that are served.

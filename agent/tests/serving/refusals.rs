@@ -88,6 +88,42 @@ fn a_call_whose_time_is_over_is_refused_on_arrival_and_in_the_queue() {
 }
 
 #[test]
+fn a_call_that_expires_more_than_a_day_ahead_is_refused_before_anything_runs() {
+    let (agent, stage, caller) = Agent::with_actor();
+    let with = |expires| With { expires: Some(expires), ..With::default() };
+    let id =
+        caller.send(Op::Call, "actor.note", &note("far"), &with(Duration::from_millis(u64::MAX)));
+    let Answer::Error { line, executed, reason, hint } = caller.answer(id) else {
+        panic!("it ran")
+    };
+    let (ahead, end) = line
+        .strip_prefix("ValueError: 'expires' lies ")
+        .and_then(|line| line.split_once(" ms ahead of the agent's clock; "))
+        .expect("the distance");
+    let ahead: u64 = ahead.parse().unwrap();
+    assert!(u64::MAX - ahead < 60_000, "{line}");
+    assert_eq!(end, "it may be at most 86400000 ms, 24 hours");
+    assert_eq!((executed, reason.as_deref()), ("no", Some("ExpiresTooFar")));
+    let advice = "it counts from the agent's start, not from 1970; 'now' in hello is its clock";
+    assert_eq!(hint.as_deref(), Some(advice));
+    // It is not remembered: with another deadline it can be made.
+    let day = with(caller.hello().now + Duration::from_hours(24));
+    let other = agent.caller();
+    other.send_as(id, Op::Call, "actor.note", &note("near"), &day);
+    assert_eq!(other.answer(id), Answer::ok("null"));
+    assert_eq!(stage.ran(), ["near"]);
+}
+
+#[test]
+fn a_call_of_an_object_that_is_away_that_expires_too_far_ahead_is_refused_for_that() {
+    let (_agent, _stage, caller) = Agent::with_actor_away(Some("no answer from the rack"));
+    let expires = Some(Duration::from_millis(u64::MAX));
+    let with = With { expires, ..With::default() };
+    let far = caller.ask(Op::Call, "actor.note", &note("far"), &with);
+    assert_eq!(far.not_executed(), "ExpiresTooFar");
+}
+
+#[test]
 fn unknown_names_are_told_with_those_that_are_known() {
     let (_agent, _stage, caller) = Agent::with_actor();
     let error = |line: &str, hint: Option<&str>| Answer::Error {

@@ -95,6 +95,7 @@ def test_what_only_reads_is_sent_again_to_any_run(ask: Any, epoch: int) -> None:
     [
         ("Expired", OutcomeUnknown),
         ("TooOld", OutcomeUnknown),
+        ("ExpiresTooFar", OutcomeUnknown),
         ("TooManyClients", OutcomeUnknown),
         ("SomethingNew", OutcomeUnknown),
         ("Busy", NotExecuted),
@@ -109,6 +110,21 @@ def test_a_refusal_of_the_second_copy_counts_where_it_holds_for_the_first(
     assert isinstance(error, kind)
     assert error.reason == reason
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("reason", ["Expired", "ExpiresTooFar"])
+def test_a_call_that_is_wrong_on_the_agents_clock_only_is_made_once_more(
+    ask: Any, reason: str
+) -> None:
+    asked_before: list[Asked] = []
+
+    def answer(asked: Asked) -> None:
+        asked.send(ok="in time") if asked_before else asked.refuse(reason)
+        asked_before.append(asked)
+
+    with Played(answer) as agent:
+        assert ask(agent.url, "push", 20.0) == "in time"
+        assert len(agent.calls) == 2
 
 
 def test_without_another_connection_the_outcome_is_unknown_at_the_deadline(ask: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +18,7 @@ from conftest import LOOPBACK, ROOT, Raw
 from objects import WireFoo
 from proximity import Server
 from proximity._codec import Packer
-from proximity._session import Holding, Session, Target
+from proximity._session import Holding, Session, Target, positive
 
 GOLDEN = ROOT / "tests" / "golden"
 PAIRS = json.loads((GOLDEN / "wire.json").read_text())["pairs"]
@@ -342,6 +343,17 @@ def test_our_requests_are_the_released_ones(
         assert expected.pop("credit") > 0
     expected["args"] = [list(arg) if isinstance(arg, tuple) else arg for arg in args]
     assert ours == expected
+
+
+@pytest.mark.parametrize("timeout", [25 * 3600.0, 1e30, math.inf])
+def test_a_call_that_may_take_for_ever_is_wanted_for_less_than_a_day(timeout: float) -> None:
+    session = Session("tcp://127.0.0.1:1")
+    hello = msgpack.unpackb(golden_messages()["message ok hello"])
+    session.greet({**hello, "ok": {**hello["ok"], "now": 70_000}}, 1000.0)
+    target = Target("call", "srbs", "progdev")
+    deadline = 1010.0 + positive(timeout, 1.0)
+    asked = msgpack.unpackb(session.request(Packer(), target, (), {}, deadline, 1))
+    assert 22 * 3600_000 < asked["expires"] - 70_000 < 24 * 3600_000
 
 
 @pytest.mark.parametrize("name", [n for n in golden_messages() if n.startswith("message")])

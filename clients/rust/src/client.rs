@@ -2,7 +2,10 @@
 
 use crate::{
     AddressError, Description, Error, Hello, LeaseInfo, Proxy, RemoteError, address,
-    chunks::Chunks, exchange::Exchange, lease, session::Session,
+    chunks::Chunks,
+    exchange::Exchange,
+    lease,
+    session::{self, Session},
 };
 use proximity_proto::{
     Bytes,
@@ -19,7 +22,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// How long a call may take where nothing else is said: longer than any register access, short enough
@@ -195,7 +198,7 @@ impl Client {
     ///
     /// [`Error::Call`]: the agent did not answer in time.
     pub fn hello(&self) -> Result<Hello, Error> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = session::deadline(self.timeout);
         Ok(self.say_hello(&|| "hello".into(), deadline, self.timeout)?)
     }
 

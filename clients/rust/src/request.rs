@@ -10,7 +10,7 @@ use crate::{
     CallError, CallOptions, Client, Error, NotSent, Progress, RemoteError, Reply, Unknown,
     chunks::{FIRST_CREDIT, Taken},
     exchange::{Arrival, Conversation, Sent},
-    session::Session,
+    session::{self, Session},
     transport::Frame,
 };
 use proximity_proto::{
@@ -74,7 +74,7 @@ impl Client {
             client: self,
             asked,
             id: id.unwrap_or_else(|| self.new_id()),
-            deadline: Instant::now() + timeout,
+            deadline: session::deadline(timeout),
             timeout,
             lost: None,
             clock_is_new: false,
@@ -252,8 +252,9 @@ impl Attempts<'_> {
             return Err(self.unknown(Unknown::Agent(fault)));
         }
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if reason == Some(Reason::Expired) && !self.clock_is_new && left > WORTH_IT {
-            // It expired on the agent's clock, and not on ours: this machine has slept.
+        let of_the_clock = matches!(reason, Some(Reason::Expired | Reason::ExpiresTooFar));
+        if of_the_clock && !self.clock_is_new && left > WORTH_IT {
+            // The agent's clock is not what we take it for: one of the machines has slept.
             self.clock_is_new = true;
             self.client.forget(session.epoch);
             return Ok(Outcome::Again);
@@ -360,8 +361,12 @@ impl Attempts<'_> {
 /// Whether "not executed" for this reason is said of every copy of a call, not only of the one that
 /// it answers: an earlier one may have run, before the agent was restarted or too long ago.
 fn covers_copies(reason: Option<Reason>) -> bool {
-    use Reason::{Expired, StaleEpoch, TooManyClients, TooManyPeers, TooOld};
-    reason.is_some_and(|reason| {
-        !matches!(reason, StaleEpoch | Expired | TooOld | TooManyClients | TooManyPeers)
-    })
+    use Reason::{Expired, ExpiresTooFar, StaleEpoch, TooManyClients, TooManyPeers, TooOld};
+    let of_one = |reason| {
+        matches!(
+            reason,
+            StaleEpoch | Expired | ExpiresTooFar | TooOld | TooManyClients | TooManyPeers
+        )
+    };
+    reason.is_some_and(|reason| !of_one(reason))
 }

@@ -8,6 +8,7 @@ use proximity_proto::{
     FromArg,
     call::Op,
     fault::Reason,
+    limits::MAX_AHEAD,
     message::{Content, Message},
     request::{Arguments, Request},
 };
@@ -27,6 +28,18 @@ const MARGIN: Duration = Duration::from_millis(20);
 /// A hello is answered at once, whatever the agent's objects do. Without an answer in this time the
 /// connection is dead, though nobody has closed it, and another is made.
 const HELLO_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The agent refuses what expires more than a day ahead of its clock, from which ours may be off by
+/// what its machine has slept since hello. A call that takes longer is told to end by then.
+const LONGEST: Duration = MAX_AHEAD.saturating_sub(Duration::from_hours(1));
+
+/// Some thirty years: more than that is for ever, and is not to be beyond all clocks.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
+/// When a call that begins now is given up.
+pub(crate) fn deadline(timeout: Duration) -> Instant {
+    Instant::now() + timeout.min(FOREVER)
+}
 
 /// What is known of the agent's present run.
 #[derive(Clone)]
@@ -64,7 +77,7 @@ impl Session {
     /// `deadline` on the agent's clock, rather too early than too late: whatever of the round trip of
     /// hello came after the agent looked at its clock is time that it does not get.
     pub(crate) fn expires(&self, deadline: Instant, timeout: Duration) -> Duration {
-        let left = deadline.saturating_duration_since(self.heard);
+        let left = deadline.saturating_duration_since(self.heard).min(LONGEST);
         (self.now + left).saturating_sub(MARGIN.min(timeout / 10))
     }
 }

@@ -90,6 +90,26 @@ fn every_call_says_whose_it_is_and_until_when_it_is_wanted() {
 }
 
 #[test]
+fn a_call_that_may_take_for_ever_is_wanted_for_less_than_a_day() {
+    let (sender, receiver) = mpsc::channel();
+    let server = Server::start(move |mut asked| {
+        if asked.is_for_the_test() {
+            sender.send(asked.call.expires.unwrap().checked_sub(asked.now())).unwrap();
+            asked.ok(&());
+        }
+    });
+    let client = Client::new(&server.address()).unwrap().with_timeout(Duration::MAX);
+    client.hello().unwrap();
+    let foo = client.object("foo");
+    for timeout in [Some(Duration::from_hours(25)), Some(Duration::MAX), None] {
+        foo.call_with("f", (), CallOptions { timeout, ..CallOptions::default() }).unwrap();
+        let left = receiver.recv().unwrap().expect("time left");
+        let hours = Duration::from_hours(22)..Duration::from_hours(24);
+        assert!(hours.contains(&left), "{timeout:?}: {left:?}");
+    }
+}
+
+#[test]
 fn the_client_may_be_there_before_the_agent() {
     let port = free_port();
     let client = Client::new(&format!("127.0.0.1:{port}")).unwrap();

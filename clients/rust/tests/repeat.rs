@@ -184,7 +184,7 @@ fn a_refusal_of_the_second_copy_is_only_believed_where_it_holds_for_the_first() 
         assert_eq!(calls.len(), 2, "{reason:?}");
         outcome.unwrap_err()
     };
-    for reason in [Reason::Expired, Reason::TooOld, Reason::TooManyClients] {
+    for reason in [Reason::Expired, Reason::ExpiresTooFar, Reason::TooOld, Reason::TooManyClients] {
         let error = refuse(reason);
         assert_eq!(error.class(), "OutcomeUnknown", "{reason:?}");
         assert_eq!(error.to_string(), "foo.push() may have been executed or not: refused");
@@ -239,23 +239,24 @@ fn an_agent_at_odds_with_itself_is_given_up() {
 }
 
 #[test]
-fn a_call_that_expired_only_on_the_agents_clock_is_made_once_more() {
-    let log = Log::default();
-    let mut refused = 0;
-    let server = Server::start(serve(&log, &[], move |asked| {
-        refused += 1;
-        if refused == 1 {
-            let fault = Fault::new("TimeoutError", "too late");
-            asked.fault(&fault, Executed::No, Some(Reason::Expired));
-        } else {
-            asked.ok("in time");
-        }
-    }));
-    let client = Client::new(&server.address()).unwrap();
-    assert_eq!(push(&client).unwrap().get::<&str>().unwrap(), "in time");
-    let calls = log.lock().unwrap().clone();
-    assert_eq!(calls.len(), 2);
-    assert_eq!(calls[0], calls[1]);
+fn a_call_that_is_wrong_on_the_agents_clock_only_is_made_once_more() {
+    for reason in [Reason::Expired, Reason::ExpiresTooFar] {
+        let log = Log::default();
+        let mut refused = 0;
+        let server = Server::start(serve(&log, &[], move |asked| {
+            refused += 1;
+            if refused == 1 {
+                asked.fault(&Fault::value_error("not now"), Executed::No, Some(reason));
+            } else {
+                asked.ok("in time");
+            }
+        }));
+        let client = Client::new(&server.address()).unwrap();
+        assert_eq!(push(&client).unwrap().get::<&str>().unwrap(), "in time");
+        let calls = log.lock().unwrap().clone();
+        assert_eq!(calls.len(), 2, "{reason:?}");
+        assert_eq!(calls[0], calls[1]);
+    }
 }
 
 #[test]

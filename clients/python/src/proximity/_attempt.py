@@ -140,8 +140,9 @@ class Attempt:
         if self._was is not None and self._target.op not in _LEASE_OPS and not of_all:
             return _unknown(failure)
         left = self._end - time.monotonic()
-        if reason == "Expired" and not self._clock_is_new and left > _WORTH_IT_S:
-            # It expired on the agent's clock, and not on ours: this machine has slept.
+        of_the_clock = reason in ("Expired", "ExpiresTooFar")
+        if of_the_clock and not self._clock_is_new and left > _WORTH_IT_S:
+            # The agent's clock is not what we take it for: one of the machines has slept.
             self._clock_is_new = True
             session.fresh_until = -math.inf
             return None

@@ -31,6 +31,10 @@ DEFAULT_TIMEOUT = 10.0
 FRESH = 60.0
 """Seconds for which an agent's clock is believed: the drift in that time is a few milliseconds."""
 
+LONGEST = 23 * 3600.0
+"""Seconds after which a call expires at the latest: agents refuse more than 24 hours ahead of their
+clock, which is behind by what their machine slept since hello."""
+
 RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (7, 13), (750, 1000)
 """How soon libzmq tries again to connect: at first, and after many failures. Each connection has
 times of its own from these, or all clients of an agent that died would come at the same time."""
@@ -134,6 +138,7 @@ class Session:
         self.fresh_until = -math.inf
         self._epoch_key = b""
         self._offset = 0.0
+        self._latest = math.inf
         self.begin()
 
     def begin(self) -> None:
@@ -165,7 +170,7 @@ class Session:
         keys = 7
         parts = [b"", self._v_id, pack.flat(number), target.op_key]
         if target.timed:
-            expires = int((deadline + self._offset) * 1000)
+            expires = int((min(deadline, self._latest) + self._offset) * 1000)
             parts += (self._epoch_key, _EXPIRES, pack.flat(expires if expires > 0 else 0))
             keys = 9
         if target.holding.key:
@@ -235,6 +240,7 @@ class Session:
         # start there after we gave it up here.
         self._offset = hello["now"] / 1000 - arrived
         self.fresh_until = arrived + FRESH
+        self._latest = arrived + LONGEST
 
     def failure(self, reply: dict[str, Any], target: Target) -> ProximityError:
         """Gives the error that a reply tells."""
