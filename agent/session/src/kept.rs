@@ -6,7 +6,11 @@
 //! A copy of a call can come late, over a connection that its client has given up long ago. So a call
 //! is not forgotten while a copy of it might still run: what bounds the memory is dropped in this order,
 //! the reply's bytes, the entry (its number then lies below the client's `floor`, and is refused), and,
-//! once the deadlines of all its calls have passed, the client.
+//! once the deadlines of all its calls have passed, the client. Whoever names deadlines that are far
+//! away holds a place for as long; of those there may be some, and they leave room for all others.
+//!
+//! A call of a client that is known looks at nobody else. What has to look through all clients frees
+//! enough at a time, or waits long enough, that it is seldom done.
 
 use crate::{CallId, Executed, Refusal, Uptime};
 use core::time::Duration;
@@ -18,12 +22,22 @@ pub(crate) const CALLS: usize = 64;
 pub(crate) const REPLY_BYTES: usize = 64 << 10;
 /// Replies kept for a client: 1 MiB.
 pub(crate) const CLIENT_BYTES: usize = 1 << 20;
-/// Replies kept in all: 32 MiB.
+/// What is kept of the calls of all clients, replies and all else: 32 MiB.
 pub(crate) const ALL_BYTES: usize = 32 << 20;
+/// What is left of it where that was too much.
+const ENOUGH_BYTES: usize = ALL_BYTES / 8 * 7;
+/// What a kept reply takes besides its bytes: the allocator's own, and what it rounds up.
+const ALLOCATION: usize = 24;
 /// How long a client that does not call keeps its replies.
 pub(crate) const KEEP: Duration = Duration::from_mins(5);
-/// Clients remembered: some 100 bytes each, once their replies are gone.
+/// Clients remembered: some 100 bytes each, once their calls are forgotten.
 pub(crate) const CLIENTS: usize = 16_384;
+/// Those of them that may have a deadline further ahead than [`KEEP`].
+pub(crate) const FAR_CLIENTS: usize = CLIENTS / 4;
+/// Clients forgotten at a time, where there must be room for one.
+const AT_A_TIME: usize = 256;
+/// All clients are not looked through more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of a call that comes.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,13 +79,20 @@ struct Client {
     used: Uptime,
     /// The last deadline of a call that was ever entered: no copy of any can run after it.
     expires: Uptime,
+    /// That was further ahead than [`KEEP`] when the last call was entered.
+    far: bool,
 }
 
 /// The memory of all clients.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     clients: BTreeMap<[u8; 16], Client>,
+    /// What all of them weigh.
     bytes: usize,
+    /// How many of them are far.
+    far: usize,
+    /// There is no room for another before that.
+    full_until: Uptime,
     sweep_at: Option<Uptime>,
 }
 
@@ -92,40 +113,46 @@ impl Kept {
     ///
     /// Returns false where no more clients can be remembered: then it must not run.
     pub(crate) fn enter(&mut self, now: Uptime, id: CallId, expires: Option<Uptime>) -> bool {
-        if !self.clients.contains_key(&id.client) && !self.make_room(now) {
+        let expires = expires.unwrap_or(now + KEEP);
+        let known = self.clients.get(&id.client);
+        let was_far = known.is_some_and(|client| client.far);
+        let last = known.map_or(expires, |client| client.expires.max(expires));
+        let is_new = known.is_none();
+        let far = last > now + KEEP;
+        if far && !was_far && self.far >= FAR_CLIENTS || is_new && !self.make_room(now) {
             return false;
         }
+        self.far = self.far + usize::from(far) - usize::from(was_far);
         self.sweep_at.get_or_insert(now + KEEP);
-        let client = self.clients.entry(id.client).or_insert_with(Client::new);
-        client.used = now;
-        client.expires = client.expires.max(expires.unwrap_or(now + KEEP));
-        client.in_progress += 1;
-        let at = client.entries.partition_point(|entry| entry.seq < id.seq);
-        client.entries.insert(at, Entry { seq: id.seq, fate: Fate::InProgress });
+        if is_new {
+            self.clients.insert(id.client, Client::new());
+        }
+        self.change(id.client, |client| {
+            (client.used, client.expires, client.far) = (now, last, far);
+            client.insert(id.seq);
+        });
         true
     }
 
     /// Keeps the reply of a call in progress.
     pub(crate) fn replied(&mut self, now: Uptime, id: CallId, reply: &[u8]) {
-        let Some(client) = self.clients.get_mut(&id.client) else { return };
-        let before = client.bytes;
-        // The buffer that the oldest entry leaves serves the newest: nothing is allocated.
-        let spare = client.drop_oldest(CALLS - 1);
-        let fate = if reply.len() > REPLY_BYTES {
-            Fate::Refused(Refusal::ReplyNotKept, Executed::Yes)
-        } else {
-            let mut buffer = spare.unwrap_or_default();
-            if buffer.capacity() > 4 * reply.len() + 256 {
-                buffer = Vec::new();
-            }
-            buffer.clear();
-            buffer.extend_from_slice(reply);
-            Fate::Replied(buffer)
-        };
-        client.end(now, id.seq, fate);
-        client.drop_replies(CLIENT_BYTES);
-        self.bytes = self.bytes + client.bytes - before;
-        while self.bytes > ALL_BYTES && self.drop_least_used() {}
+        self.change(id.client, |client| {
+            // The buffer that the oldest entry leaves serves the newest: nothing is allocated.
+            let spare = client.drop_oldest(CALLS - 1);
+            let fate = if reply.len() > REPLY_BYTES {
+                Fate::Refused(Refusal::ReplyNotKept, Executed::Yes)
+            } else {
+                let mut buffer = spare.unwrap_or_default();
+                if buffer.capacity() > 4 * reply.len() + 256 {
+                    buffer = Vec::new();
+                }
+                buffer.clear();
+                buffer.extend_from_slice(reply);
+                Fate::Replied(buffer)
+            };
+            client.end(now, id.seq, fate);
+            client.drop_replies(CLIENT_BYTES);
+        });
     }
 
     /// Remembers a refusal of a call of which nothing is known, so that no late copy of it runs.
@@ -147,21 +174,21 @@ impl Kept {
 
     /// Keeps why a call in progress was refused.
     pub(crate) fn refused(&mut self, now: Uptime, id: CallId, why: &Refusal, executed: Executed) {
-        let Some(client) = self.clients.get_mut(&id.client) else { return };
-        let before = client.bytes;
-        client.drop_oldest(CALLS - 1);
-        client.end(now, id.seq, Fate::Refused(why.clone(), executed));
-        self.bytes = self.bytes + client.bytes - before;
+        self.change(id.client, |client| {
+            client.drop_oldest(CALLS - 1);
+            client.end(now, id.seq, Fate::Refused(why.clone(), executed));
+        });
     }
 
     /// Forgets a call in progress that was dropped before it ran: the next copy is the first.
     pub(crate) fn dropped(&mut self, id: CallId) {
-        let Some(client) = self.clients.get_mut(&id.client) else { return };
-        let at = client.entries.partition_point(|entry| entry.seq < id.seq);
-        if client.entries.get(at).is_some_and(|entry| entry.is_in_progress(id.seq)) {
-            client.entries.remove(at);
-            client.in_progress -= 1;
-        }
+        self.change(id.client, |client| {
+            let at = client.entries.partition_point(|entry| entry.seq < id.seq);
+            if client.entries.get(at).is_some_and(|entry| entry.is_in_progress(id.seq)) {
+                client.entries.remove(at);
+                client.in_progress -= 1;
+            }
+        });
     }
 
     /// When [`Kept::sweep`] is due.
@@ -175,12 +202,13 @@ impl Kept {
             return;
         }
         let mut next = None;
-        let mut freed = 0;
+        let (mut freed, mut far) = (0, 0);
         self.clients.retain(|_, client| {
             if client.in_progress == 0 && client.used + KEEP <= now {
-                freed += client.bytes;
-                client.forget_entries();
+                freed += client.weight();
+                client.forget_ended();
                 if client.expires <= now {
+                    far += usize::from(client.far);
                     return false;
                 }
             }
@@ -191,37 +219,67 @@ impl Kept {
             true
         });
         self.bytes -= freed;
-        self.sweep_at = next;
+        self.far -= far;
+        self.sweep_at = next.map(|next| next.max(now + PAUSE));
     }
 
-    /// Clients remembered, and bytes of replies kept for them.
+    /// Clients remembered, and bytes that what is kept of their calls takes.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.clients.len(), self.bytes)
     }
 
-    /// Makes room for one more client, if need be by forgetting one of which no copy can come.
+    /// Changes a client, if it is known, and what all weigh with it.
+    fn change(&mut self, uuid: [u8; 16], how: impl FnOnce(&mut Client)) {
+        let Some(client) = self.clients.get_mut(&uuid) else { return };
+        let before = client.weight();
+        how(client);
+        self.bytes = self.bytes + client.weight() - before;
+        if self.bytes > ALL_BYTES {
+            self.forget_least_used();
+        }
+    }
+
+    /// Makes room for one more client, if need be by forgetting some of which no copy can come.
     fn make_room(&mut self, now: Uptime) -> bool {
         if self.clients.len() < CLIENTS {
             return true;
         }
+        if now < self.full_until {
+            return false;
+        }
         let idle = |client: &Client| client.in_progress == 0 && client.expires <= now;
         let all = self.clients.iter().filter(|(_, client)| idle(client));
-        let Some(uuid) = all.min_by_key(|(_, client)| client.used).map(|(uuid, _)| *uuid) else {
-            return false;
-        };
-        if let Some(client) = self.clients.remove(&uuid) {
-            self.bytes -= client.bytes;
+        let mut idle: Vec<_> = all.map(|(uuid, client)| (client.used, *uuid)).collect();
+        idle.sort_unstable();
+        for (_, uuid) in idle.iter().take(AT_A_TIME) {
+            if let Some(client) = self.clients.remove(uuid) {
+                self.bytes -= client.weight();
+                self.far -= usize::from(client.far);
+            }
         }
-        true
+        if idle.is_empty() {
+            // A call in progress may end at any time, a deadline passes when it does.
+            let free = |client: &Client| match client.in_progress {
+                0 => client.expires,
+                _ => client.expires.max(now + PAUSE),
+            };
+            self.full_until = self.clients.values().map(free).min().unwrap_or(now);
+        }
+        !idle.is_empty()
     }
 
-    /// Drops the replies of the client that has not called for longest.
-    fn drop_least_used(&mut self) -> bool {
-        let with_replies = self.clients.values_mut().filter(|client| client.bytes > 0);
-        let Some(client) = with_replies.min_by_key(|client| client.used) else { return false };
-        self.bytes -= client.bytes;
-        client.drop_replies(0);
-        true
+    /// Forgets the ended calls of the clients that have not called for longest.
+    fn forget_least_used(&mut self) {
+        let mut clients: Vec<&mut Client> = self.clients.values_mut().collect();
+        clients.sort_unstable_by_key(|client| client.used);
+        for client in clients {
+            if self.bytes <= ENOUGH_BYTES {
+                return;
+            }
+            self.bytes -= client.weight();
+            client.forget_ended();
+            self.bytes += client.weight();
+        }
     }
 }
 
@@ -240,12 +298,31 @@ impl Client {
             bytes: 0,
             used: Uptime::ZERO,
             expires: Uptime::ZERO,
+            far: false,
         }
     }
 
     fn entry(&self, seq: u64) -> Option<&Entry> {
         let at = self.entries.partition_point(|entry| entry.seq < seq);
         self.entries.get(at).filter(|entry| entry.seq == seq)
+    }
+
+    /// What is kept of its calls takes so many bytes.
+    fn weight(&self) -> usize {
+        let slots = self.entries.capacity() * size_of::<Entry>();
+        self.bytes + slots + self.entries.len() * ALLOCATION
+    }
+
+    /// Enters a call in progress.
+    fn insert(&mut self, seq: u64) {
+        let len = self.entries.len();
+        if len >= CALLS && len == self.entries.capacity() {
+            // Twice as much, as it would grow by itself, would be empty for ever.
+            self.entries.reserve_exact(CALLS / 8);
+        }
+        let at = self.entries.partition_point(|entry| entry.seq < seq);
+        self.entries.insert(at, Entry { seq, fate: Fate::InProgress });
+        self.in_progress += 1;
     }
 
     /// Ends a call in progress.
@@ -291,11 +368,17 @@ impl Client {
         }
     }
 
-    fn forget_entries(&mut self) {
-        if let Some(last) = self.entries.back() {
-            self.floor = self.floor.max(last.seq.saturating_add(1));
-        }
-        self.entries = VecDeque::new();
+    /// Drops all ended calls.
+    fn forget_ended(&mut self) {
+        let floor = &mut self.floor;
+        self.entries.retain(|entry| {
+            let ended = !matches!(entry.fate, Fate::InProgress);
+            if ended {
+                *floor = (*floor).max(entry.seq.saturating_add(1));
+            }
+            !ended
+        });
+        self.entries.shrink_to_fit();
         self.bytes = 0;
     }
 }

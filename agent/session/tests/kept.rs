@@ -10,6 +10,15 @@ use rig::{EPOCH, Named, Rig, id, ms, read, write};
 
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 24 * 60 * MINUTE;
+const CLIENTS: u32 = 16_384;
+
+/// The write `seq` of one of many clients.
+fn by(object: ObjectId, client: u32, seq: u64, expires: u64) -> Request<Named> {
+    let mut uuid = [0; 16];
+    uuid[..4].copy_from_slice(&client.to_be_bytes());
+    let id = CallId { client: uuid, seq };
+    Request { id: Some(id), expires: Some(ms(expires)), ..write(object, "w") }
+}
 
 /// A client's write number `seq`, from peer 1.
 fn numbered(object: ObjectId, seq: u64) -> Request<Named> {
@@ -196,6 +205,20 @@ fn the_last_64_calls_of_a_client_are_remembered_and_older_ones_never_run_again()
 }
 
 #[test]
+fn a_refusal_takes_a_place_among_the_64_calls() {
+    let (mut rig, board) = Rig::new(0);
+    run(&mut rig, board, 1, b"one");
+    run(&mut rig, board, 2, b"two");
+    rig.call(board, "a");
+    for seq in 3..=65 {
+        assert_eq!(rig.request(numbered(board, seq)), [format!("refuse {seq} Busy")]);
+    }
+    assert_eq!(rig.request(again(board, 1)), ["refuse 1 TooOld"]);
+    assert_eq!(rig.request(again(board, 2)), ["reply 2 two"]);
+    assert_eq!(rig.request(again(board, 3)), ["refuse 3 Busy"]);
+}
+
+#[test]
 fn a_call_in_progress_is_not_forgotten_however_many_come_after_it() {
     let (mut rig, slow) = Rig::new(32);
     let fast = rig.session.add_object(proximity_session::ObjectOptions::default());
@@ -221,7 +244,8 @@ fn a_client_s_replies_take_at_most_a_mebibyte() {
     let (mut rig, board) = Rig::new(32);
     for seq in 1..=20 {
         run(&mut rig, board, seq, &vec![0; 64 << 10]);
-        assert!(rig.session.kept().1 <= 1 << 20);
+        // And some for the entries themselves.
+        assert!(rig.session.kept().1 <= (1 << 20) + (4 << 10));
     }
     assert_eq!(rig.request(again(board, 4)), ["refuse 4 ReplyNotKept yes"]);
     assert!(rig.request(again(board, 5))[0].starts_with("reply 5"));
@@ -230,21 +254,39 @@ fn a_client_s_replies_take_at_most_a_mebibyte() {
 #[test]
 fn all_replies_take_at_most_32_mebibytes() {
     let (mut rig, board) = Rig::new(32);
-    let call = |client: u8, seq| {
-        let id = CallId { client: [client; 16], seq };
-        Request { id: Some(id), ..write(board, "w") }
-    };
     for client in 0..40 {
         rig.at(u64::from(client));
         for seq in 1..=16 {
-            rig.request(call(client, seq));
+            rig.request(by(board, client, seq, MINUTE));
             rig.done_with(board, &vec![0; 64 << 10]);
+            assert!(rig.session.kept().1 <= 32 << 20);
         }
     }
-    assert!(rig.session.kept().1 <= 32 << 20);
-    // The client that has not called for longest has lost its replies, and only those.
-    assert_eq!(rig.request(call(0, 1)), ["refuse w ReplyNotKept yes"]);
-    assert!(rig.request(call(39, 1))[0].starts_with("reply w"));
+    // Of the clients that have not called for longest all calls are forgotten; they do not run again.
+    assert_eq!(rig.request(by(board, 0, 1, MINUTE)), ["refuse w TooOld"]);
+    assert_eq!(rig.request(by(board, 0, 16, MINUTE)), ["refuse w TooOld"]);
+    assert_eq!(rig.request(by(board, 0, 17, MINUTE)), ["start w"]);
+    assert!(rig.request(by(board, 39, 1, MINUTE))[0].starts_with("reply w"));
+    assert!(rig.request(by(board, 20, 1, MINUTE))[0].starts_with("reply w"));
+}
+
+#[test]
+fn a_call_in_progress_is_not_forgotten_for_want_of_memory() {
+    let (mut rig, slow) = Rig::new(32);
+    let fast = rig.session.add_object(proximity_session::ObjectOptions::default());
+    rig.request(by(fast, 0, 1, MINUTE));
+    rig.done_with(fast, b"one");
+    rig.request(by(slow, 0, 2, MINUTE));
+    for client in 1..40 {
+        rig.at(u64::from(client));
+        for seq in 1..=16 {
+            rig.request(by(fast, client, seq, MINUTE));
+            rig.done_with(fast, &vec![0; 64 << 10]);
+        }
+    }
+    assert_eq!(rig.request(by(fast, 0, 1, MINUTE)), ["refuse w TooOld"]);
+    assert!(rig.request(by(slow, 0, 2, MINUTE)).is_empty(), "it is in progress");
+    assert_eq!(rig.done_with(slow, b"two"), ["reply w two", "reply w two"]);
 }
 
 #[test]
@@ -279,25 +321,42 @@ fn an_idle_client_is_remembered_as_long_as_a_copy_of_its_calls_might_run() {
 #[test]
 fn more_clients_than_can_be_remembered_are_refused_until_the_deadlines_of_others_have_passed() {
     let (mut rig, board) = Rig::new(32);
-    let call = |client: u32| {
-        let mut uuid = [0; 16];
-        uuid[..4].copy_from_slice(&client.to_be_bytes());
-        let id = CallId { client: uuid, seq: 1 };
-        Request { id: Some(id), expires: Some(ms(1000)), ..write(board, "w") }
-    };
-    for client in 0..16_384 {
-        rig.request(call(client));
+    for client in 0..CLIENTS {
+        rig.request(by(board, client, 1, 1000 + u64::from(client)));
         rig.done(board);
     }
-    assert_eq!(rig.request(call(16_384)), ["refuse w TooManyClients"]);
+    assert_eq!(rig.request(by(board, CLIENTS, 1, 5000)), ["refuse w TooManyClients"]);
     // Nothing is said of the copies of a call that cannot be remembered.
-    let refused = rig.session.remember_refused(ms(0), call(16_384).id.unwrap(), None);
+    let refused = rig.session.remember_refused(ms(0), by(board, CLIENTS, 1, 0).id.unwrap(), None);
     assert_eq!(refused, Err(Refusal::TooManyClients));
+    rig.at(999);
+    assert_eq!(rig.request(by(board, CLIENTS, 1, 5000)), ["refuse w TooManyClients"]);
     rig.at(1000);
-    let later = Request { expires: Some(ms(2000)), ..call(16_384) };
-    assert_eq!(rig.request(later), ["start w"]);
+    assert_eq!(rig.request(by(board, CLIENTS, 1, 5000)), ["start w"]);
+    rig.done(board);
     assert_eq!(rig.session.kept().0, 16_384);
+    // Some at a time, for all have to be looked through.
+    rig.at(2000);
+    assert_eq!(rig.request(by(board, CLIENTS + 1, 1, 5000)), ["start w"]);
+    assert_eq!(rig.session.kept().0, 16_384 - 256 + 1);
 }
+
+#[test]
+fn a_client_whose_call_ends_after_its_deadline_makes_room_within_a_second() {
+    let (mut rig, board) = Rig::new(32);
+    let fast = rig.session.add_object(proximity_session::ObjectOptions::default());
+    rig.request(by(board, 0, 1, 1000));
+    for client in 1..CLIENTS {
+        rig.request(by(fast, client, 1, MINUTE));
+        rig.done(fast);
+    }
+    rig.at(1000);
+    assert_eq!(rig.request(by(fast, CLIENTS, 1, MINUTE)), ["refuse w TooManyClients"]);
+    rig.done(board);
+    rig.at(2000);
+    assert_eq!(rig.request(by(fast, CLIENTS, 1, MINUTE)), ["start w"]);
+}
+
 #[test]
 fn a_deadline_more_than_a_day_ahead_is_refused_and_remembers_nobody() {
     let (mut rig, board) = Rig::new(32);
@@ -318,4 +377,93 @@ fn a_deadline_more_than_a_day_ahead_is_refused_and_remembers_nobody() {
     rig.done_with(board, b"one");
     assert_eq!(rig.request(far(again(board, 1))), ["reply 1 one"]);
     assert!(!Refusal::ExpiresTooFar { ahead: ms(DAY + 1) }.covers_copies());
+}
+
+#[test]
+fn clients_with_far_deadlines_leave_room_for_all_others() {
+    let (mut rig, board) = Rig::new(32);
+    let run = |rig: &mut Rig, client, seq, expires| {
+        let said = rig.request(by(board, client, seq, expires));
+        if said == ["start w"] {
+            rig.done(board);
+        }
+        said[0].clone()
+    };
+    let (soon, far) = (5 * MINUTE, 5 * MINUTE + 1);
+    // Those whose deadline grows count too.
+    for client in 0..100 {
+        assert_eq!(run(&mut rig, client, 1, soon), "start w");
+    }
+    for client in 0..4096 {
+        assert_eq!(run(&mut rig, client, 2, DAY), "start w");
+    }
+    assert_eq!(run(&mut rig, 4096, 1, far), "refuse w TooManyClients");
+    for client in 4096..CLIENTS {
+        assert_eq!(run(&mut rig, client, 1, soon), "start w");
+    }
+    assert_eq!(run(&mut rig, 4096, 2, far), "refuse w TooManyClients");
+    assert_eq!(run(&mut rig, CLIENTS, 1, soon), "refuse w TooManyClients");
+    // Who is known goes on, near and far.
+    assert_eq!(run(&mut rig, 4096, 3, soon), "start w");
+    assert_eq!(run(&mut rig, 0, 3, DAY), "start w");
+    // The others' places are free after five minutes; the far ones are held still.
+    rig.at(5 * MINUTE).on(Event::Tick);
+    assert_eq!(rig.session.kept().0, 4096);
+    assert_eq!(run(&mut rig, CLIENTS, 1, 11 * MINUTE), "refuse w TooManyClients");
+    assert_eq!(run(&mut rig, CLIENTS, 1, 10 * MINUTE), "start w");
+    // A far deadline that has come near leaves room for another.
+    rig.at(DAY - 5 * MINUTE);
+    assert_eq!(run(&mut rig, 0, 4, DAY), "start w");
+    assert_eq!(run(&mut rig, CLIENTS + 1, 1, DAY + 1), "start w");
+    assert_eq!(run(&mut rig, CLIENTS + 2, 1, DAY + 1), "refuse w TooManyClients");
+    // And so do those that are forgotten.
+    rig.at(DAY).on(Event::Tick);
+    assert!(rig.session.kept().0 < 4);
+    for client in 0..4095 {
+        assert_eq!(run(&mut rig, client, 5, 2 * DAY), "start w");
+    }
+    assert_eq!(run(&mut rig, CLIENTS + 2, 1, 2 * DAY), "refuse w TooManyClients");
+}
+
+#[test]
+fn clients_that_make_room_leave_it_for_far_deadlines_too() {
+    let (mut rig, board) = Rig::new(32);
+    let mut run = |now, client, expires| {
+        let said = rig.at(now).request(by(board, client, 1, expires));
+        if said == ["start w"] {
+            rig.done(board);
+        }
+        said[0].clone()
+    };
+    for client in 0..CLIENTS {
+        run(0, client, if client < 4096 { 6 * MINUTE } else { MINUTE });
+    }
+    let now = 6 * MINUTE;
+    assert_eq!(run(now, CLIENTS, 2 * now), "refuse w TooManyClients");
+    assert_eq!(run(now, CLIENTS, now + 1), "start w");
+    assert_eq!(run(now, CLIENTS + 1, 2 * now), "start w");
+}
+
+#[test]
+fn a_call_without_a_deadline_holds_a_place_as_one_of_five_minutes_does() {
+    let (mut rig, board) = Rig::new(32);
+    for client in 0..4097 {
+        let request = Request { expires: None, ..by(board, client, 1, 0) };
+        assert_eq!(rig.request(request), ["start w"]);
+        rig.done(board);
+    }
+    assert_eq!(rig.request(by(board, 5000, 1, DAY)), ["start w"]);
+}
+
+#[test]
+fn all_clients_are_looked_through_once_a_second_at_most() {
+    let (mut rig, board) = Rig::new(32);
+    for client in 0..3 {
+        rig.at(u64::from(client)).request(by(board, client, 1, MINUTE));
+        rig.done(board);
+    }
+    rig.at(5 * MINUTE).on(Event::Tick);
+    assert_eq!((rig.session.kept().0, rig.session.next_wake()), (2, Some(ms(5 * MINUTE + 1000))));
+    rig.at(5 * MINUTE + 1000).on(Event::Tick);
+    assert_eq!(rig.session.kept(), (0, 0));
 }

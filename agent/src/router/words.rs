@@ -91,7 +91,9 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             Some(Reason::Busy),
         ),
         Refusal::TooManyClients => (
-            Fault::runtime_error("the agent has too many clients of late to remember another"),
+            Fault::runtime_error("the agent has too many clients of late to remember another").hint(
+                "try again later; deadlines of at most 5 minutes find room before longer ones",
+            ),
             Some(Reason::TooManyClients),
         ),
         Refusal::ExpiresTooFar { ahead } => (too_far(*ahead), Some(Reason::ExpiresTooFar)),
