@@ -52,8 +52,12 @@ struct State {
     taken: bool,
     /// When one was lost, and when the next was begun; until there is one again, or it takes too long.
     hurry: Option<(Instant, Instant)>,
+    /// How libzmq goes about it.
+    pace: Pace,
     /// When libzmq is taken to have given up, after a connection ended and none was begun.
     given_up: Option<Instant>,
+    /// When a hello was sent, if nothing at all has come since.
+    silent: Option<Instant>,
     /// How many connections were lost.
     losses: u64,
 }
@@ -115,7 +119,9 @@ impl Exchange {
             up: false,
             taken: false,
             hurry: None,
+            pace: Pace::Calm,
             given_up: None,
+            silent: None,
             losses: 0,
         };
         let endpoint = endpoint.into();
@@ -148,26 +154,20 @@ impl Exchange {
         state.losses
     }
 
-    /// Gives the connection up for lost, and makes another.
-    pub(crate) fn reconnect(&self) {
+    /// Nothing has come for a hello that was sent at `asked`: gives the connection up for lost, and makes
+    /// another, if that has been so for `patience`, by this hello and those before it.
+    pub(crate) fn unanswered(&self, asked: Instant, patience: Duration) {
         let mut state = self.lock();
-        // Where another thread waits with the socket, something does come over it.
-        if let Some(old) = state.link.take() {
-            match Link::new(&self.endpoint) {
-                Ok((link, waker)) => {
-                    log::debug!("connecting to {} anew: it does not answer", self.endpoint);
-                    (state.up, state.taken) = (false, false);
-                    (state.hurry, state.given_up) = (None, None);
-                    state.down();
-                    (state.link, state.waker) = (Some(link), waker);
-                    old.close();
-                }
-                Err(error) => {
-                    log::warn!("cannot connect to {} anew: {error}", self.endpoint);
-                    state.link = Some(old);
-                }
-            }
+        if state.silent.get_or_insert(asked).elapsed() < patience {
+            return;
         }
+        log::debug!("connecting to {} anew: it does not answer", self.endpoint);
+        (state.up, state.taken, state.hurry, state.silent) = (false, false, None, None);
+        // Whoever has the socket, or waits for something next, sees to that.
+        state.given_up = Some(Instant::now());
+        state.down();
+        state.waker.wake();
+        self.changed.notify_all();
     }
 
     /// Lets every thread that waits look at its flag.
@@ -270,8 +270,7 @@ impl State {
         // Events first: then all that came before a loss is received below.
         let mut lost = false;
         while let Some(event) = link.event() {
-            let ended = event == LinkEvent::Down;
-            self.given_up = ended.then(|| Instant::now() + Duration::from_millis(one_of(GIVEN_UP)));
+            self.given_up = (event == LinkEvent::Down).then(|| self.when_given_up());
             match event {
                 LinkEvent::Taken => self.taken = true,
                 LinkEvent::Up => (self.up, self.hurry) = (true, None),
@@ -289,6 +288,7 @@ impl State {
             }
         }
         while let Some(frame) = link.receive() {
+            self.silent = None;
             match Message::id_of(&frame) {
                 Some(id) => match self.waiting.get_mut(&id) {
                     Some(waiting) => waiting.messages.push_back(frame),
@@ -336,20 +336,29 @@ impl State {
             now.duration_since(*lost) > HURRY && now.duration_since(*begun) >= HURRY_PAUSE
         });
         let (due, pace) = match (self.hurry, self.given_up) {
-            (Some((_, begun)), _) => (begun + HURRY_PAUSE, Pace::Soon),
+            (Some((_, begun)), _) => (begun + HURRY_PAUSE, Pace::Hurried),
             (None, Some(given_up)) => (given_up, Pace::Calm),
             (None, None) => return None,
         };
         if now < due {
             return Some(due.duration_since(now));
         }
-        if let Err(error) = link.renew(endpoint, pace) {
-            log::debug!("cannot hurry to connect to {endpoint}: {error}");
+        match link.renew(endpoint, pace) {
+            Ok(()) => self.pace = pace,
+            Err(error) => log::debug!("cannot hurry to connect to {endpoint}: {error}"),
         }
         self.given_up = None;
         let (_, begun) = self.hurry.as_mut()?;
         *begun = now;
         Some(HURRY_PAUSE)
+    }
+
+    /// A connection has ended: when libzmq is taken to have given up.
+    fn when_given_up(&self) -> Instant {
+        // Where each connection is taken and closed, a link in a hurry goes on so for ever.
+        let stormy = !self.up && self.hurry.is_none() && self.pace == Pace::Hurried;
+        let after = if stormy { 0 } else { one_of(GIVEN_UP) };
+        Instant::now() + Duration::from_millis(after)
     }
 
     /// What was sent over the connection that is lost gets no answer any more.

@@ -87,6 +87,9 @@ impl Proxy {
     }
 }
 
+/// After a try in vain a lease is soon tried to be renewed again: there may be little of it left.
+const AGAIN: Duration = Duration::from_millis(100);
+
 impl Lease {
     fn take(
         proxy: &Proxy,
@@ -158,18 +161,19 @@ impl Keeper {
     /// Renews the lease until it is given back or lost.
     fn renew(&self, proxy: &Proxy, ttl: Duration) {
         let mut renewed = Instant::now();
+        let mut pause = ttl / 3;
         loop {
-            let waited = self
-                .changed
-                .wait_timeout_while(self.lock(), ttl / 3, |state| *state == State::Held);
+            let waited =
+                self.changed.wait_timeout_while(self.lock(), pause, |state| *state == State::Held);
             if *waited.unwrap_or_else(PoisonError::into_inner).0 != State::Held {
                 return;
             }
             let asked = Instant::now();
             let Err(error) = proxy.ask(Op::Renew, "", &time(ttl), CallOptions::default()) else {
-                renewed = asked;
+                (renewed, pause) = (asked, ttl / 3);
                 continue;
             };
+            pause = AGAIN;
             let is_over = error.is_lease_lost() || error.locked().is_some();
             log::debug!("the lease of {} is not renewed: {error}", proxy.name());
             if is_over || renewed.elapsed() > ttl {

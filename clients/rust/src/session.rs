@@ -145,8 +145,9 @@ impl Client {
                 args: &Arguments::default(),
             }
             .write(&mut bytes);
+            let asked = Instant::now();
             let conversation = self.shared.exchange.begin(id, bytes);
-            let patience = deadline.min(Instant::now() + HELLO_PATIENCE);
+            let patience = deadline.min(asked + HELLO_PATIENCE);
             loop {
                 match conversation.next(patience, self.stop.as_deref()) {
                     Arrival::Message(frame) => {
@@ -171,11 +172,13 @@ impl Client {
                     }
                     Arrival::TimedOut(sent) if patience < deadline => {
                         if sent == Sent::Yes {
-                            self.shared.exchange.reconnect();
+                            self.shared.exchange.unanswered(asked, HELLO_PATIENCE);
                         }
                         continue 'again;
                     }
                     Arrival::TimedOut(Sent::Yes) => {
+                        // Calls that have less time each do not wait for ever one after the other.
+                        self.shared.exchange.unanswered(asked, HELLO_PATIENCE);
                         return Err(not_sent(NotSent::NoHello { address: address(), waited }));
                     }
                     Arrival::TimedOut(sent) => return Err(not_sent(self.unsent(sent, waited))),

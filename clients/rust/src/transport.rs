@@ -13,10 +13,12 @@ use std::{
 };
 use zmq::{Context, DONTWAIT, Message, PollItem, SNDMORE, Socket, SocketEvent, SocketType};
 
-/// Pause before the first attempt to connect again, in milliseconds; libzmq doubles it each time. Each
-/// link has its own, as libzmq has no jitter in this: or else all clients of an agent that was killed
-/// would come in the same instants.
-const FIRST_RETRY: RangeInclusive<u16> = 7..=13;
+/// Pause before the first attempt to connect again, in milliseconds; libzmq doubles it each time, and begins
+/// with it again where a connection is taken and closed. Each link has its own, as libzmq has no jitter in
+/// this: or else all clients of an agent that was killed would come in the same instants.
+const FIRST_RETRY: RangeInclusive<u16> = 200..=300;
+/// The same for [`Pace::Hurried`].
+const FIRST_HURRIED_RETRY: RangeInclusive<u16> = 7..=13;
 /// The longest such pause.
 const LAST_RETRY: RangeInclusive<u16> = 750..=1_000;
 
@@ -65,10 +67,11 @@ impl Deref for Frame {
 /// How soon a connection that cannot be made is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// After some milliseconds first, and then ever later.
-    Soon,
-    /// As after many tries.
+    /// Some times a second: as good for an agent that is not there yet, and for a tunnel that takes each
+    /// connection and closes it, because its far end is away.
     Calm,
+    /// After some milliseconds first: for an agent that was there a moment ago.
+    Hurried,
 }
 
 /// What has happened to the connection.
@@ -95,12 +98,11 @@ impl Link {
         woken.bind(&endpoint)?;
         let waker = context.socket(SocketType::PAIR)?;
         waker.connect(&endpoint)?;
-        let (dealer, monitor) = connect(&context, address, Pace::Soon)?;
+        let (dealer, monitor) = connect(&context, address, Pace::Calm)?;
         Ok((Self { context, dealer, woken, monitor, retired: Vec::new() }, Waker(waker)))
     }
 
-    /// Drops the connection, or the pause before the next attempt to make one, and makes that now; `pace`
-    /// is for those after it.
+    /// Drops the connection, or the pause before the next attempt to make one, and makes that now.
     ///
     /// # Errors
     ///
@@ -216,7 +218,10 @@ fn connect(context: &Context, address: &str, pace: Pace) -> io::Result<(Socket, 
     // provably never leaves; and nothing lingers behind a closed socket.
     dealer.set_immediate(true)?;
     dealer.set_linger(0)?;
-    let first = if pace == Pace::Soon { FIRST_RETRY } else { LAST_RETRY };
+    let first = match pace {
+        Pace::Calm => FIRST_RETRY,
+        Pace::Hurried => FIRST_HURRIED_RETRY,
+    };
     dealer.set_reconnect_ivl(one_of(first))?;
     dealer.set_reconnect_ivl_max(one_of(LAST_RETRY))?;
     dealer.set_connect_timeout(milliseconds(PATIENCE))?;

@@ -124,3 +124,42 @@ fn a_client_that_understood_nothing_of_what_answered_tries_again() {
     drop(client);
     link.join().unwrap();
 }
+
+#[test]
+fn a_port_that_takes_connections_and_closes_them_is_not_stormed() {
+    let (server, _) = agent(0);
+    let client = Client::new(&server.address()).unwrap();
+    let foo = client.object("foo");
+    // It is in a hurry, for it had a connection until now.
+    foo.call("look", ()).unwrap();
+    let address = server.address();
+    let (port, begun) = (server.end(), Instant::now());
+    let listener = loop {
+        // It is free a moment after its server has ended.
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(listener) => break listener,
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+        }
+    };
+    let taken = thread::spawn(move || {
+        let mut taken = 0;
+        // As a tunnel does whose far end is away.
+        while !is_done(listener.accept().unwrap().0) {
+            taken += 1;
+        }
+        taken
+    });
+    let time = Duration::from_secs(2);
+    let error = foo.with_client(client.with_timeout(time)).call("look", ()).unwrap_err();
+    assert_eq!((error.class(), error.executed()), ("NotSent", Executed::No));
+    let end = &address["tcp://".len()..];
+    TcpStream::connect(end).unwrap().write_all(b".").unwrap();
+    let taken = taken.join().unwrap();
+    assert!((2..=40).contains(&taken), "{taken} in {time:?}");
+}
+
+/// Whether somebody says so before anything else; a client says a greeting.
+fn is_done(mut connection: TcpStream) -> bool {
+    let mut byte = [0];
+    connection.read_exact(&mut byte).is_ok() && byte == *b"."
+}

@@ -14,7 +14,7 @@ use proximity_proto::{
 use std::{
     sync::{Arc, Mutex, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use support::{Asked, Server};
 
@@ -138,6 +138,33 @@ fn a_lease_is_renewed_until_it_is_dropped_and_then_released() {
     wait_for(Op::Release, &asked_for);
     assert!(kept.lock().unwrap().token.is_none());
     assert!(asked_for.recv_timeout(TTL).is_err(), "nothing is asked for any more");
+}
+
+#[test]
+fn a_renewal_that_is_not_answered_is_soon_tried_again() {
+    let ttl = Duration::from_secs(6);
+    let (mut kept, mut renewals) = (Kept::default(), 0);
+    let (sender, renewed) = mpsc::channel();
+    let server = Server::start(move |mut asked| {
+        if !asked.is_for_the_test() {
+            return;
+        }
+        if asked.call.op == Op::Renew {
+            renewals += 1;
+            if renewals == 1 {
+                return;
+            }
+            let _ = sender.send(());
+        }
+        kept.serve(&mut asked);
+    });
+    let foo = Client::new(&server.address()).unwrap().object("foo");
+    let asked = Instant::now();
+    let held = foo.lock(ttl).unwrap();
+    renewed.recv_timeout(PATIENCE).expect("another try");
+    // The first was given up at two thirds of it. Another third later would be too late.
+    assert!(asked.elapsed() < ttl * 9 / 10, "{:?}", asked.elapsed());
+    held.release().unwrap();
 }
 
 #[test]
