@@ -16,7 +16,7 @@ import zmq
 
 from conftest import free_url
 from played import Played
-from proximity import AsyncProxy, NotSent, Proxy, _link, aio
+from proximity import AsyncProxy, NotSent, Proxy, _channel, _link
 from proximity._link import dealer
 
 GIVEN_UP_S = 0.2
@@ -92,7 +92,7 @@ def test_after_a_loss_it_does_not_wait_for_the_pause(
     """The pause between two attempts is a minute here; only what is begun anew finds the agent."""
     monkeypatch.setattr(_link, "RECONNECT_FIRST_MS", (60_000, 60_000))
     monkeypatch.setattr(_link, "RECONNECT_MOST_MS", (60_000, 60_000))
-    for module in (_link, aio):
+    for module in (_link, _channel):
         monkeypatch.setattr(module, "HURRY_S", 30)
 
     def seen(asked: Any) -> None:
@@ -172,7 +172,7 @@ def test_a_client_that_understood_nothing_of_what_answered_tries_again(
     monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
     """So often that what is begun anew in a hurry is not understood either."""
-    for module in (_link, aio):
+    for module in (_link, _channel):
         monkeypatch.setattr(module, "GIVEN_UP_S", (0.3, 0.4))
 
     async def ask(url: str) -> Any:

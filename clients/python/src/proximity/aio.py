@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import math
 import os
-import random
 import threading
 import time
 import weakref
@@ -16,197 +14,14 @@ from types import TracebackType
 from typing import Any
 
 import zmq
-import zmq.asyncio
 
-from . import _codec, _lease, _link, client
+from . import _lease, _link, client
 from ._attempt import Attempt, LostError
-from ._parts import Parts, Progress, is_part, is_whole, note_size
-from ._session import (
-    DEFAULT_TIMEOUT,
-    GIVEN_UP_S,
-    HELLO,
-    HURRY_PAUSE_S,
-    HURRY_S,
-    Holding,
-    Session,
-    Target,
-    is_answer,
-    object_name,
-    positive,
-)
+from ._channel import Channel
+from ._parts import Progress
+from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_name, positive
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
 from .interface import Interface, Method
-
-
-class _Call:
-    """A request on its way."""
-
-    def __init__(self, session: Session, target: Target, progress: Progress | None) -> None:
-        self.target = target
-        self.sent = False
-        self.parts = Parts(session, target, progress)
-        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-
-class _Channel:
-    """One socket to an agent that any number of calls of one event loop share."""
-
-    def __init__(self, context: zmq.Context[Any], session: Session) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.packer = _codec.Packer()
-        self.waiting: dict[int, _Call] = {}
-        self._session = session
-        self._context: Any = zmq.asyncio.Context.shadow(context.underlying)
-        # For a moment after a connection broke, what is sent is still taken, and lost.
-        self._up = asyncio.Event()
-        self._up.set()
-        self._hurry_until = 0.0
-        self._given_up = math.inf
-        self._open()
-        self._watching = self.loop.create_task(self._watch())
-
-    def _open(self, *, calm: bool = False) -> None:
-        url = self._session.url
-        self._socket, self._monitor = _link.opened(self._context, url, calm=calm)
-        self._given_up = math.inf
-        self._reading = self.loop.create_task(self._read())
-
-    async def exchange(
-        self,
-        target: Target,
-        number: int,
-        data: bytes,
-        began: float,
-        end: float,
-        progress: Progress | None = None,
-    ) -> Any:
-        """Sends a request and gives its reply; raises a `CallError` at time `end` at the latest.
-
-        Raises LostError where the connection breaks in between.
-        """
-        if not self._up.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._up.wait(), max(0.0, end - time.monotonic()))
-            if not self._up.is_set():
-                raise self._session.not_sent(target, end - began)
-        call = self.waiting[number] = _Call(self._session, target, progress)
-        try:
-            while True:
-                socket = self._socket
-                sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
-                await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
-                # Another socket is in its place, and this one did not take it.
-                if not (sending.cancelled() and socket is not self._socket):
-                    break
-            if not sending.done() or sending.cancelled():
-                sending.cancel()
-                raise self._session.not_sent(target, end - began)
-            sending.result()
-            if socket is not self._socket:
-                raise LostError
-            call.sent = True
-            await asyncio.wait({call.reply}, timeout=max(0.0, end - time.monotonic()))
-            if not call.reply.done():
-                raise self._session.not_answered(target, end - began)
-            return call.reply.result()
-        except asyncio.CancelledError:
-            if call.sent:
-                self._take_back(number)
-            else:
-                sending.cancel()
-            raise
-        finally:
-            del self.waiting[number]
-
-    def _take_back(self, number: int) -> None:
-        """Tells the agent not to begin with what nobody waits for."""
-        self._tell(self._session.cancel(self.packer, number, time.monotonic() + 1))
-
-    def _tell(self, data: bytes) -> None:
-        telling = self._socket.send_multipart([b"", data], zmq.DONTWAIT)
-        telling.add_done_callback(lambda told: told.cancelled() or told.exception())
-
-    async def _read(self) -> None:
-        while True:
-            frames = await self._socket.recv_multipart(copy=False)
-            with contextlib.suppress(ValueError):  # the call that it was for runs out of time
-                self._arrived(_codec.unpack(frames[-1].buffer), len(frames[-1]))
-
-    def _arrived(self, reply: Any, size: int) -> None:
-        identity = reply.get("id") if isinstance(reply, dict) else None
-        # What has no id can only be for the call that waits longest.
-        number = identity[1] if identity else next(iter(self.waiting), 0)
-        call = self.waiting.get(number)
-        if call is None or call.reply.done():
-            return
-        if is_part(reply, number):
-            try:
-                more = call.parts.take(reply)
-            except Exception as error:  # the caller's own, of progress=, or the result is too large
-                call.reply.set_exception(error)
-                self._take_back(number)
-                return
-            if more:
-                self._tell(self._session.credit(self.packer, number, more))
-        elif is_answer(reply, number):
-            if not is_whole(reply, call.parts):
-                return
-            note_size(call.target, size)
-            call.reply.set_result(reply)
-
-    async def _watch(self) -> None:
-        while True:
-            left = self._given_up - time.monotonic()
-            if not await self._monitor.poll(None if left == math.inf else max(0, left * 1000)):
-                self._begin_anew(calm=True)
-                continue
-            event = _link.event_of(await self._monitor.recv_multipart())
-            self._given_up = math.inf
-            if event == _link.UP:
-                self._up.set()
-            if event != _link.DOWN:
-                continue
-            was_up = self._up.is_set()
-            self._up.clear()
-            self._session.fresh_until = -math.inf
-            # What was answered before the connection broke counts.
-            while await self._socket.poll(0):
-                await asyncio.sleep(0)
-            for call in self.waiting.values():
-                if call.sent and not call.reply.done():
-                    call.reply.set_exception(LostError())
-            now = time.monotonic()
-            self._given_up = now + random.uniform(*GIVEN_UP_S)
-            if was_up:
-                self._hurry_until = now + HURRY_S
-            await self._hurry()
-
-    async def _hurry(self) -> None:
-        """Begins to connect anew again and again, until something comes of it."""
-        while time.monotonic() < self._hurry_until:
-            if await self._monitor.poll(HURRY_PAUSE_S * 1000):
-                return
-            self._begin_anew()
-
-    def _begin_anew(self, *, calm: bool = False) -> None:
-        self._given_up = math.inf
-        old = self._reading, self._socket, self._monitor
-        with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
-            self._open(calm=calm)
-            _close(*old)
-
-    def close(self) -> None:
-        """Closes the socket; calls under way end as if the connection broke."""
-        self._watching.cancel()
-        for call in self.waiting.values():
-            if not call.reply.done():
-                call.reply.set_exception(self._session.lost(call.target))
-        _close(self._reading, self._socket, self._monitor)
-
-
-def _close(reading: asyncio.Task[None], socket: Any, monitor: Any) -> None:
-    reading.cancel()
-    _link.shut(socket, monitor)
 
 
 class AsyncLink:
@@ -216,13 +31,13 @@ class AsyncLink:
         self.session = Session(_link.address(url))
         self.closed = False
         self._context = context or zmq.Context.instance()
-        self._channel: _Channel | None = None
+        self._channel: Channel | None = None
 
-    def channel(self) -> _Channel:
+    def channel(self) -> Channel:
         """Gives the connection that belongs to the running event loop."""
         channel = self._channel
         if channel is None or channel.loop is not asyncio.get_running_loop():
-            channel = self._channel = _Channel(self._context, self.session)
+            channel = self._channel = Channel(self._context, self.session)
         return channel
 
     async def call(
@@ -267,7 +82,7 @@ class AsyncLink:
                 return attempt.reads(Interface(text))
         return bool(known)
 
-    async def _hello(self, channel: _Channel, target: Target, began: float, end: float) -> None:
+    async def _hello(self, channel: Channel, target: Target, began: float, end: float) -> None:
         """Learns the agent's epoch, clock, limits and objects, before a request for `target`."""
         while True:
             number, data = self.session.hello(channel.packer)
