@@ -14,9 +14,14 @@ import zmq.asyncio
 
 from . import _codec, _link
 from ._attempt import LostError
-from ._parts import Parts, Progress, is_part, is_whole, note_size
-from ._session import GIVEN_UP_S, HURRY_PAUSE_S, HURRY_S, Session, Target, is_answer
+from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of, unreadable
+from ._session import GIVEN_UP_S, HELLO, HURRY_PAUSE_S, HURRY_S, Session, Target, is_answer
 from .errors import NotSent
+
+# Messages that are taken in before others have their turn: large chunks are a millisecond of work.
+_AT_ONCE = 16
+# Turns that what came before a connection broke has to be read: more than libzmq keeps in a queue.
+_TURNS = 200
 
 
 class _Call:
@@ -108,30 +113,65 @@ class Channel:
         telling.add_done_callback(lambda told: told.cancelled() or told.exception())
 
     async def _read(self) -> None:
+        at_once = 0
         while True:
-            frames = await self._socket.recv_multipart(copy=False)
-            with contextlib.suppress(ValueError):  # the call that it was for runs out of time
-                self._arrived(_codec.unpack(frames[-1].buffer), len(frames[-1]))
+            receiving = self._socket.recv_multipart(copy=False)
+            # What has come already is waited for without a turn for anybody else, or for deadlines.
+            at_once = at_once + 1 if receiving.done() else 0
+            if at_once >= _AT_ONCE:
+                at_once = 0
+                await asyncio.sleep(0)
+            frames = await receiving
+            self._take(frames[-1])
 
-    def _arrived(self, reply: Any, size: int) -> None:
-        identity = reply.get("id") if isinstance(reply, dict) else None
-        # What has no id can only be for the call that waits longest.
-        number = identity[1] if identity else next(iter(self.waiting), 0)
-        call = self.waiting.get(number)
-        if call is None or call.reply.done():
+    def _take(self, frame: Any) -> None:
+        """Takes a message in; whatever it is, others can be read after it."""
+        try:
+            reply = _codec.unpack(frame.buffer)
+            told = number_of(reply)
+        except Exception as error:  # of MessagePack, or of a decoder of the user's
+            self._unread(frame.buffer, error)
             return
+        number, call = self._call_of(told)
+        if call is None:
+            return
+        try:
+            self._arrived(reply, number, call, len(frame))
+        except Exception as error:  # the caller's own, of progress=, or the result is too large
+            call.reply.set_exception(error)
+            self._take_back(number)
+
+    def _call_of(self, number: int | None) -> tuple[int, _Call | None]:
+        """Gives a call that still waits for its answer."""
+        if number is None:
+            # What has no id can only be for the call that waits longest.
+            number = next(iter(self.waiting), 0)
+        call = self.waiting.get(number)
+        return number, None if call is None or call.reply.done() else call
+
+    def _unread(self, data: memoryview, error: Exception) -> None:
+        """Ends the call whose answer cannot be read, as far as that can be told."""
+        try:
+            number = number_of(_codec.unpack_bare(data))
+            is_sound = True  # it is the decoder's error
+        except Exception:
+            number, is_sound = None, False
+        _, call = self._call_of(number)
+        if call is not None and is_sound:
+            call.reply.set_exception(error)
+        elif call is not None:
+            why = f"{type(error).__name__}: {error}"
+            call.reply.set_exception(unreadable(self._session, call.target, why))
+
+    def _arrived(self, reply: Any, number: int, call: _Call, size: int) -> None:
         if is_part(reply, number):
-            try:
-                more = call.parts.take(reply)
-            except Exception as error:  # the caller's own, of progress=, or the result is too large
-                call.reply.set_exception(error)
-                self._take_back(number)
-                return
+            more = call.parts.take(reply)
             if more:
                 self._tell(self._session.credit(self.packer, number, more))
-        elif is_answer(reply, number):
-            if not is_whole(reply, call.parts):
-                return
+        elif call.target is not HELLO and not isinstance(reply, dict):
+            why = f"it is no dict, but of the type {type(reply).__name__}"
+            raise unreadable(self._session, call.target, why)
+        elif is_answer(reply, number) and is_whole(reply, call.parts):
             note_size(call.target, size)
             call.reply.set_result(reply)
 
@@ -150,8 +190,11 @@ class Channel:
             was_up = self._up.is_set()
             self._up.clear()
             self._session.fresh_until = -math.inf
-            # What was answered before the connection broke counts.
-            while await self._socket.poll(0):
+            # What was answered before the connection broke counts. What comes after that many
+            # turns is of another connection.
+            for _ in range(_TURNS):
+                if not await self._socket.poll(0):
+                    break
                 await asyncio.sleep(0)
             for call in self.waiting.values():
                 if call.sent and not call.reply.done():

@@ -248,6 +248,11 @@ def unpack(data: bytes | memoryview) -> Any:
     return _unpack(data, object_hook=decoded)
 
 
+def unpack_bare(data: bytes | memoryview) -> Any:
+    """Reads one MessagePack value without what decoders make of its dicts."""
+    return msgpack.unpackb(data, strict_map_key=False, unicode_errors="surrogateescape")
+
+
 def unpack_request(data: bytes) -> Any:
     """Reads one MessagePack value that anybody sent.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _codec
 from ._session import FIRST_CREDIT, Session, Target
-from .errors import RemoteError
+from .errors import CallError, OutcomeUnknown, RemoteError, call_error
 
 Progress = Callable[[int, int, str], object]
 """Is told how much is done, of how much (0 where that is not known), and of what."""
@@ -29,6 +29,26 @@ def is_part(reply: Any, number: int) -> bool:
     )
 
 
+def number_of(reply: Any) -> int | None:
+    """Gives the number of the request that a message is for; None where it does not tell.
+
+    Raises ValueError where it tells something else.
+    """
+    identity = reply.get("id") if isinstance(reply, dict) else None
+    if identity is None:
+        return None
+    if type(identity) is list and len(identity) == 2 and type(identity[1]) is int:
+        return identity[1]
+    raise ValueError("its id is not that of a request")
+
+
+def unreadable(session: Session, target: Target, why: str) -> CallError:
+    """The error for a request that was answered with what is no answer."""
+    return call_error(
+        OutcomeUnknown, f"{target}: the reply of {session.url} cannot be read", detail=[why]
+    )
+
+
 class Parts:
     """What has come so far for one request."""
 
@@ -43,10 +63,16 @@ class Parts:
     def take(self, reply: dict[str, Any]) -> int:
         """Takes what `is_part` says is one; gives how many more chunks may come now."""
         if "progress" in reply:
-            self._tell(*reply["progress"])
+            told = reply["progress"]
+            if type(told) is list and len(told) == 3:
+                self._tell(*told)
             return 0
-        index, count = reply["chunk"]
-        data: bytes = reply["data"]
+        chunk, data = reply["chunk"], reply.get("data")
+        if not (type(chunk) is list and [type(part) for part in chunk] == [int, int]):
+            return 0  # as one that is missing
+        if type(data) is not bytes:
+            return 0
+        index, count = chunk
         if index == 0:
             self._chunks, self._count, self._size = [], count, 0
         if index != len(self._chunks) or count != self._count or index >= count:

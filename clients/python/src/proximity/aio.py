@@ -20,7 +20,7 @@ from ._attempt import Attempt, LostError
 from ._channel import Channel
 from ._parts import Progress
 from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_name, positive
-from .errors import CallError, NotSent, OutcomeUnknown, ProximityError
+from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface, Method
 
 
@@ -91,7 +91,9 @@ class AsyncLink:
                 break
             except LostError:
                 continue
-            except OutcomeUnknown:
+            except OutcomeUnknown as error:
+                if not isinstance(error, Timeout):
+                    raise _no_agent(self.session.url, target, error) from None
                 raise self.session.not_greeted(target, end - began) from None
             except NotSent:
                 raise self.session.not_sent(target, end - began) from None
@@ -109,6 +111,16 @@ class AsyncLink:
         channel, self._channel = self._channel, None
         if channel is not None and not channel.loop.is_closed():
             channel.close()
+
+
+def _no_agent(url: str, target: Target, error: CallError) -> CallError:
+    """The error for a request before which hello was answered with what is no answer."""
+    return call_error(
+        NotSent,
+        f"{target} was not sent: {url} answered hello with what cannot be read",
+        detail=error.detail,
+        hint="is it an agent that listens on this address?",
+    )
 
 
 _OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")
