@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket as net
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
 import pytest
 
 from played import Asked, Played
-from proximity import AsyncProxy, NotSent, OutcomeUnknown, _codec
+from proximity import AsyncProxy, CallError, NotSent, OutcomeUnknown, _codec, aio
 from test_reconnect import stranger
 
 # What comes over the wire.
@@ -146,3 +148,122 @@ def test_calls_end_in_time_while_messages_keep_coming() -> None:
         over.set()
     stop.cancel()
     assert took < 1
+
+
+# Connections that end without a word.
+
+
+class Wire:
+    """Passes connections on to an agent; those of before `cut` are swallowed, and stay open."""
+
+    def __init__(self, url: str) -> None:
+        self.made = 0
+        self._agent = ("127.0.0.1", int(url.rpartition(":")[2]))
+        self._listener = net.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self._first = 1
+        self.url = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads: list[threading.Thread] = []
+        self._begin(self._accept)
+
+    def _begin(self, *does: Any) -> None:
+        self._threads.append(threading.Thread(target=does[0], args=does[1:], daemon=True))
+        self._threads[-1].start()
+
+    def cut(self) -> None:
+        self._first = self.made + 1
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = self._listener.accept()
+                self.made += 1
+                agent = net.create_connection(self._agent)
+                self._sockets += (taken, agent)
+                for way in ((taken, agent), (agent, taken)):
+                    self._begin(self._carry, *way, self.made)
+
+    def _carry(self, source: net.socket, sink: net.socket, number: int) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if number >= self._first:
+                    sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(net.SHUT_RDWR)
+
+    def close(self) -> None:
+        for socket in self._sockets:
+            with contextlib.suppress(OSError):
+                socket.shutdown(net.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for socket in self._sockets:
+            socket.close()
+
+
+@pytest.fixture
+def seen() -> Iterator[Played]:
+    with Played(lambda asked: asked.send(ok="seen"), ("kept",)) as agent:
+        yield agent
+
+
+@pytest.fixture
+def wire(seen: Played) -> Iterator[Wire]:
+    wire = Wire(seen.url)
+    yield wire
+    wire.close()
+
+
+def test_a_connection_that_swallows_everything_is_given_up(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that finds it out is not answered; the next says hello first, and is."""
+    monkeypatch.setattr(aio, "HELLO_PATIENCE_S", 0.5)
+
+    async def main() -> None:
+        async with AsyncProxy(wire.url, "foo", timeout=20) as foo:
+            assert await foo.look() == "seen"
+            wire.cut()
+            with pytest.raises(OutcomeUnknown):
+                await foo.push(timeout=0.1)
+            assert await asyncio.gather(*(foo.push() for _ in range(5))) == ["seen"] * 5
+            assert wire.made == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_callers_with_less_patience_than_hello_get_over_it_too(wire: Wire, cancelled: bool) -> None:
+    async def look(foo: AsyncProxy) -> Any:
+        if cancelled:
+            return await asyncio.wait_for(foo.look(timeout=20), 0.1)
+        return await foo.look(timeout=0.1)
+
+    async def main() -> None:
+        async with AsyncProxy(wire.url, "foo") as foo:
+            assert await foo.look() == "seen"
+            wire.cut()
+            failed = 0
+            while True:
+                try:
+                    assert await look(foo) == "seen"
+                    break
+                except (CallError, asyncio.TimeoutError):
+                    failed += 1
+            assert 0 < failed < 20
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_slow_object_is_no_dead_connection(wire: Wire, seen: Played) -> None:
+    seen.answer = lambda asked: asked.proc == "push" or asked.send(ok="seen")
+
+    async def main() -> None:
+        async with AsyncProxy(wire.url, "foo", timeout=20) as foo:
+            for _ in range(3):
+                with pytest.raises(OutcomeUnknown):
+                    await foo.push(timeout=0.3)
+                assert await foo.look() == "seen"
+            assert wire.made == 1
+
+    asyncio.run(main())

@@ -18,6 +18,8 @@ from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of, un
 from ._session import GIVEN_UP_S, HELLO, HURRY_PAUSE_S, HURRY_S, Session, Target, is_answer
 from .errors import NotSent
 
+# Callers who wait for less cannot tell a dead connection from a long way.
+_SILENCE_S = 0.25
 # Messages that are taken in before others have their turn: large chunks are a millisecond of work.
 _AT_ONCE = 16
 # Turns that what came before a connection broke has to be read: more than libzmq keeps in a queue.
@@ -55,6 +57,8 @@ class Channel:
         url = self._session.url
         self._socket, self._monitor = _link.opened(self._context, url, calm=calm)
         self._given_up = math.inf
+        # When the first hello was sent since anything came.
+        self._asked = math.inf
         self._reading = self.loop.create_task(self._read())
 
     async def exchange(
@@ -91,18 +95,42 @@ class Channel:
             if socket is not self._socket:
                 raise LostError
             call.sent = True
+            if target is HELLO:
+                self._asked = min(self._asked, time.monotonic())
             await asyncio.wait({call.reply}, timeout=max(0.0, end - time.monotonic()))
             if not call.reply.done():
+                self._doubt()
                 raise self._session.not_answered(target, end - began)
             return call.reply.result()
         except asyncio.CancelledError:
             if call.sent:
+                self._doubt()
                 self._take_back(number)
             else:
                 sending.cancel()
             raise
         finally:
             del self.waiting[number]
+
+    def _doubt(self) -> None:
+        """Has hello said next: that is always answered where anybody is there."""
+        self._session.fresh_until = -math.inf
+
+    def give_up_if_dead(self) -> None:
+        """Begins the connection anew if nothing came for a hello: nobody need have closed it."""
+        if not self._up.is_set() or time.monotonic() - self._asked < _SILENCE_S:
+            return
+        self._watching.cancel()
+        self._lose()
+        self._begin_anew()
+        self._watching = self.loop.create_task(self._watch())
+
+    def _lose(self) -> None:
+        """Tells the calls under way that they can get no answer."""
+        self._doubt()
+        for call in self.waiting.values():
+            if call.sent and not call.reply.done():
+                call.reply.set_exception(LostError())
 
     def _take_back(self, number: int) -> None:
         """Tells the agent not to begin with what nobody waits for."""
@@ -122,6 +150,7 @@ class Channel:
                 at_once = 0
                 await asyncio.sleep(0)
             frames = await receiving
+            self._asked = math.inf
             self._take(frames[-1])
 
     def _take(self, frame: Any) -> None:
@@ -189,16 +218,14 @@ class Channel:
                 continue
             was_up = self._up.is_set()
             self._up.clear()
-            self._session.fresh_until = -math.inf
+            self._doubt()
             # What was answered before the connection broke counts. What comes after that many
             # turns is of another connection.
             for _ in range(_TURNS):
                 if not await self._socket.poll(0):
                     break
                 await asyncio.sleep(0)
-            for call in self.waiting.values():
-                if call.sent and not call.reply.done():
-                    call.reply.set_exception(LostError())
+            self._lose()
             now = time.monotonic()
             self._given_up = now + random.uniform(*GIVEN_UP_S)
             if was_up:

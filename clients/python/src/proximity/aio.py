@@ -23,6 +23,10 @@ from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_n
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface, Method
 
+HELLO_PATIENCE_S = 3.0
+"""Hello is answered at once, whatever the agent's objects do. Without an answer in this time the
+connection is dead, though nobody has closed it, and another is made."""
+
 
 class AsyncLink:
     """A client's way to one agent, for asyncio."""
@@ -86,17 +90,25 @@ class AsyncLink:
         """Learns the agent's epoch, clock, limits and objects, before a request for `target`."""
         while True:
             number, data = self.session.hello(channel.packer)
+            patience = min(end, time.monotonic() + HELLO_PATIENCE_S)
             try:
-                reply = await channel.exchange(HELLO, number, data, began, end)
+                reply = await channel.exchange(HELLO, number, data, began, patience)
                 break
             except LostError:
                 continue
-            except OutcomeUnknown as error:
-                if not isinstance(error, Timeout):
+            except asyncio.CancelledError:
+                channel.give_up_if_dead()
+                raise
+            except CallError as error:
+                sent = isinstance(error, OutcomeUnknown)
+                if sent and not isinstance(error, Timeout):
                     raise _no_agent(self.session.url, target, error) from None
-                raise self.session.not_greeted(target, end - began) from None
-            except NotSent:
-                raise self.session.not_sent(target, end - began) from None
+                if sent:
+                    channel.give_up_if_dead()
+                if patience < end:
+                    continue
+                failure = self.session.not_greeted if sent else self.session.not_sent
+                raise failure(target, end - began) from None
         self.session.greet(reply, time.monotonic())
 
     async def greet(self, timeout: float) -> Session:
