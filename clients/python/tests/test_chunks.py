@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +13,7 @@ import msgpack
 import pytest
 
 from played import CHUNK, Asked, Played
-from proximity import Agent, AsyncProxy, Proxy, RemoteError
+from proximity import Agent, AsyncProxy, OutcomeUnknown, Proxy, RemoteError
 
 SIZES = [0, 1, 990, 997, 998, 1_000, 15_995, 16_000, 24_000, 100_000, 1_000_000]
 
@@ -99,6 +101,24 @@ def test_how_much_has_come_is_told(agent: Played) -> None:
         foo.read(2_500, progress=lambda *progress: told.append(progress))
     text = "bytes of the result"
     assert told == [(1_000, 3_000, text), (2_000, 3_000, text), (2_503, 2_503, text)]
+
+
+def test_an_agent_that_never_stops_telling_is_not_waited_for_any_longer() -> None:
+    done = threading.Event()
+
+    def answer(asked: Asked) -> None:
+        while not done.is_set():
+            asked.send(progress=[1, 2, "of many"])
+
+    with Played(answer) as agent, Proxy(agent.url, "foo") as foo:
+        at_last = threading.Timer(5, done.set)
+        at_last.start()
+        began = time.monotonic()
+        with pytest.raises(OutcomeUnknown):
+            foo.push(timeout=0.3)
+        assert time.monotonic() - began < 2
+        at_last.cancel()
+        done.set()
 
 
 def test_an_error_of_the_callers_own_ends_the_wait(agent: Played) -> None:

@@ -30,6 +30,9 @@ from proximity import (
     Timeout,
     Unreachable,
 )
+from proximity._link import Link
+from proximity._session import Target
+from proximity.aio import AsyncLink
 
 
 def test_methods_have_the_objects_signatures_and_documentation(proxy: Proxy) -> None:
@@ -397,6 +400,58 @@ def test_making_a_proxy_waits_for_nothing_and_the_first_use_does() -> None:
     timer.join()
     server[0].stop()
     proxy.close()
+
+
+def test_all_steps_of_a_first_use_share_its_time(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = 0.2
+    given: list[tuple[str, float]] = []
+    greet, call = Link.greet, Link.call
+    greet_beside, call_beside = AsyncLink.greet, AsyncLink.call
+
+    def slow(link: Link, timeout: float) -> Any:
+        time.sleep(pause)
+        return greet(link, timeout)
+
+    def watched(link: Link, target: Target, args: Any, kwargs: Any, timeout: float) -> Any:
+        given.append((target.op, timeout))
+        if target.op == "describe":
+            time.sleep(pause)
+        return call(link, target, args, kwargs, timeout)
+
+    async def slow_beside(link: AsyncLink, timeout: float) -> Any:
+        await asyncio.sleep(pause)
+        return await greet_beside(link, timeout)
+
+    async def watched_beside(link: AsyncLink, target: Target, *rest: Any) -> Any:
+        given.append((target.op, rest[-1]))
+        return await call_beside(link, target, *rest)
+
+    monkeypatch.setattr(Link, "greet", slow)
+    monkeypatch.setattr(Link, "call", watched)
+    monkeypatch.setattr(AsyncLink, "greet", slow_beside)
+    monkeypatch.setattr(AsyncLink, "call", watched_beside)
+    with Proxy(server.url, "bench", timeout=20) as proxy:
+        assert isinstance(proxy.level, float)
+        (first, describe), (second, get) = given
+        assert (first, second) == ("describe", "get")
+        assert describe <= 20 - pause
+        assert get <= 20 - 2 * pause
+    given.clear()
+    with Proxy(server.url, "bench", timeout=20) as proxy:
+        proxy.level = 2.5
+        assert given[-1][0] == "set"
+        assert given[-1][1] <= 20 - 2 * pause
+    given.clear()
+
+    async def connect() -> None:
+        async with AsyncProxy(server.url, "bench", timeout=20):
+            pass
+
+    asyncio.run(connect())
+    assert given[0][0] == "describe"
+    assert given[0][1] <= 20 - pause
 
 
 def test_an_agent_that_is_away_is_not_sent_within_the_time() -> None:

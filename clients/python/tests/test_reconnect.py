@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket as net
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
 
-from conftest import free_url
+from conftest import free_url, until
 from played import Played
-from proximity import AsyncProxy, NotSent, Proxy, _channel, _link
+from proximity import AsyncProxy, NotSent, OutcomeUnknown, Proxy, _channel, _link
 from proximity._link import dealer
+from proximity._session import HELLO
 
 GIVEN_UP_S = 0.2
 
@@ -209,6 +212,77 @@ def test_a_connection_that_fails_without_end_stops_no_other(
             other.close()
         _link.shut(idle, monitor)
     context.destroy(0)
+
+
+@contextlib.contextmanager
+def way(url: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Passes connections on; those there are can go dead as where a machine is switched off."""
+    listener = net.create_server(("127.0.0.1", 0))
+    dead = [threading.Event()]
+    ends: list[net.socket] = []
+
+    def pass_on(source: net.socket, sink: net.socket, is_dead: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if not is_dead.is_set():
+                    sink.sendall(data)
+
+    def take() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = listener.accept()
+                agent = net.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))
+                ends.extend((taken, agent))
+                for way in ((taken, agent), (agent, taken)):
+                    threading.Thread(target=pass_on, args=(*way, dead[0]), daemon=True).start()
+
+    def die() -> None:
+        dead[0].set()
+        dead[0] = threading.Event()
+
+    threading.Thread(target=take, daemon=True).start()
+    try:
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}", die
+    finally:
+        for end in (listener, *ends):
+            end.close()
+
+
+def test_a_way_that_went_dead_costs_one_call_its_time_and_not_each() -> None:
+    with (
+        Played(lambda asked: asked.send(ok="seen")) as agent,
+        way(agent.url) as (url, die),
+        Proxy(url, "foo", timeout=20) as foo,
+    ):
+        assert foo.look() == "seen"
+        now, link = time.monotonic(), foo._link
+        idle = [link.take() for _ in range(5)]
+        for connection in idle:
+            link.hello(connection, HELLO, now, now + 20)
+            link.give_back(connection)
+        die()
+        with pytest.raises(OutcomeUnknown):
+            foo.look(timeout=0.2)
+        assert foo.look(timeout=10) == "seen"
+        now = time.monotonic()
+        for _ in range(5):
+            assert foo.look(timeout=10) == "seen"
+        assert time.monotonic() - now < 5
+
+
+def test_an_idle_connection_is_asked_whether_it_still_stands() -> None:
+    with Played(lambda asked: asked.send(ok="seen")) as agent, Proxy(agent.url, "foo") as foo:
+        assert foo.look() == "seen"
+        port = f":{int(agent.url.rpartition(':')[2]):04X}"
+
+        def question() -> list[str]:
+            """The timer of our end of the connection: which it is, and when it is due."""
+            lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+            (timer,) = [line[5] for line in lines if line[2].endswith(port) and line[3] == "01"]
+            return [part for part in timer.split(":") if timer.startswith("02")]
+
+        _, due = until(question, "a keepalive is due")
+        assert int(due, 16) <= 10 * os.sysconf("SC_CLK_TCK")
 
 
 def test_many_clients_do_not_storm_an_agent_that_is_away() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from conftest import Process, free_url, until
 from objects import Bench
-from proximity import CallError, OutcomeUnknown, Proxy, Server
+from proximity import CallError, NotSent, OutcomeUnknown, Proxy, Server
 
 HERE = Path(__file__).parent
 
@@ -173,6 +173,56 @@ def test_threads_do_not_wait_for_each_other(server: Server, proxy: Proxy, bench:
     assert held.is_alive()
     bench.gate.set()
     held.join()
+
+
+def test_threads_that_share_a_proxy_wait_for_an_agent_at_the_same_time() -> None:
+    with Proxy(free_url(), "thing", timeout=0.3) as proxy:
+        took: list[float] = []
+
+        def call() -> None:
+            began = time.monotonic()
+            with pytest.raises(NotSent):
+                proxy.double(1)
+            took.append(time.monotonic() - began)
+
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(took) == 8
+        assert max(took) < 1.2, "and not one after the other"
+
+
+LOCKED = """
+import os, sys, threading
+from proximity import Proxy
+
+proxy = Proxy(sys.argv[1], "bench", timeout=5)
+has = threading.Event()
+
+def hold():
+    with proxy.__dict__["_lock"]:
+        has.set()
+        threading.Event().wait()
+
+threading.Thread(target=hold, daemon=True).start()
+has.wait()
+child = os.fork()
+if child == 0:
+    os._exit(proxy.echo(7))
+print(os.WEXITSTATUS(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_forked_child_does_not_wait_for_its_parents_threads(
+    server: Server, tmp_path: Path
+) -> None:
+    script = tmp_path / "locked.py"
+    script.write_text(LOCKED)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), server.url]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.stdout, run.stderr) == ("7\n", "")
 
 
 FORKED = """

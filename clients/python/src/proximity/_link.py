@@ -31,7 +31,7 @@ from ._session import (
     Target,
     is_answer,
 )
-from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, call_error
+from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface
 
 if TYPE_CHECKING:
@@ -49,6 +49,10 @@ _CANCEL_LINGER_MS = 200
 
 # Milliseconds that an attempt to connect may take, and then the handshake, before the next attempt.
 _PATIENCE_MS = 3000
+
+# Seconds until an idle connection is asked whether it still stands, between two such questions, and
+# how many may stay unanswered: one to a machine that was switched off is noticed after 19 s.
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 10, 3, 3
 
 # Bytes from which on it is worth not to copy a message.
 _LARGE = 1 << 16
@@ -94,6 +98,10 @@ def dealer(context: Any, url: str, *, calm: bool = False) -> Any:
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.CONNECT_TIMEOUT, _PATIENCE_MS)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _PATIENCE_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
     first = RECONNECT_MOST_MS if calm else RECONNECT_FIRST_MS
     socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*first))
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, random.randint(*RECONNECT_MOST_MS))
@@ -189,16 +197,18 @@ class Connection:
         while True:
             reply = self.receive(session, target, began, end)
             if is_answer(reply, number):
-                if not is_whole(reply, parts):
-                    continue
-                self._sent = 0
-                self.used = time.monotonic()
-                return reply
-            if is_part(reply, number):
+                if is_whole(reply, parts):
+                    self._sent = 0
+                    self.used = time.monotonic()
+                    return reply
+            elif is_part(reply, number):
                 parts = parts or Parts(session, target, progress)
                 more = parts.take(reply)
                 if more:
                     self.tell(session.credit(self.packer, number, more))
+            # Whoever keeps sending is not waited for any longer than others.
+            if time.monotonic() >= end:
+                raise session.not_answered(target, end - began)
 
     def tell(self, data: bytes) -> None:
         """Sends a message that gets no reply of its own, if the connection still stands."""
@@ -436,6 +446,10 @@ class Link:
         """Takes back a connection on which something went wrong."""
         if isinstance(error, CallError) and error.reason is None:
             self.state = "not reachable"
+        if isinstance(error, Timeout) and connection.is_busy():
+            # Its way may be dead without a word, as where a machine was switched off, and the idle
+            # ones' with it: each would cost another call its time.
+            _close_idle(self._idle)
         # One that is still being made goes on with it: another would begin anew at once, and many
         # clients that do so keep an agent from coming back.
         if isinstance(error, Exception) and not connection.is_busy():
@@ -493,11 +507,18 @@ class Link:
         self.closers.clear()
         self._context = None
         self.session.begin()
+        for proxy in self.proxies:
+            proxy._begin_anew()
+
+
+def _close_idle(connections: list[Connection]) -> None:
+    with contextlib.suppress(IndexError):  # another thread may take the last
+        while True:
+            connections.pop().close()
 
 
 def _close_all(connections: list[Connection], closers: list[Callable[[], object]]) -> None:
-    while connections:
-        connections.pop().close()
+    _close_idle(connections)
     while closers:
         closers.pop()()
 

@@ -275,6 +275,16 @@ class Session:
             timed_out=True,
         )
 
+    def not_asked(self, name: str, waited: float) -> CallError:
+        """The error where another thread was still asking for an object's interface."""
+        return call_error(
+            NotSent,
+            f"describe({name}) was not sent: another thread got no answer to it from {self.url}"
+            f" for {seconds(waited)}",
+            hint="is the agent running, and does it listen on this address?",
+            timed_out=True,
+        )
+
     def not_answered(self, target: Target, waited: float) -> CallError:
         """The error for a request that was sent, and its time ran out."""
         return call_error(

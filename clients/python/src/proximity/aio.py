@@ -260,12 +260,14 @@ class AsyncProxy:
 
     async def connect(self) -> AsyncProxy:
         """Fetches the interface, again where it may have changed; gives the proxy."""
+        end = time.monotonic() + self._timeout
         objects = (await self._link.greet(self._timeout)).objects
         nested = client.nested_names(objects, self._name)
         text = "{}"
         if self._name in objects or not nested:
             describe = Target("describe", self._name)
-            text = await self._link.call(describe, (), {}, self._timeout)
+            left = max(0.001, end - time.monotonic())
+            text = await self._link.call(describe, (), {}, left)
         interface = Interface(text)
         for name in self._remote:
             self.__dict__.pop(name, None)

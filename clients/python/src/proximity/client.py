@@ -73,15 +73,16 @@ class Proxy:
         # IPython, copy and pickle look for many of these, and no object publishes one.
         if name.startswith("_"):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+        end = time.monotonic() + self._timeout
         for known in (True, False):
             if not known:
                 # It may be new. An agent that is away is no reason to wait for long.
                 with contextlib.suppress(CallError):
-                    self._link.greet(min(self._timeout, _LOOK_S))
-            interface = self._load(self._timeout)
+                    self._link.greet(min(_left(end), _LOOK_S))
+            interface = self._load(end)
             if name in interface.attributes:
                 get = Target("get", self._name, name)
-                return self._link.call(get, (), NO_KWARGS, self._timeout)
+                return self._link.call(get, (), NO_KWARGS, _left(end))
             if name in self.__dict__:
                 return self.__dict__[name]
         raise _no_attribute(name, self._no_such(name))
@@ -90,49 +91,57 @@ class Proxy:
         if name.startswith("_"):
             raise AttributeError(f"a proxy keeps no attributes of its own: '{name}'")
         __tracebackhide__ = True
-        interface = self._load(self._timeout)
+        end = time.monotonic() + self._timeout
+        interface = self._load(end)
         if name not in interface.attributes:
             if name in self._remote:
                 raise AttributeError(f"'{name}' of '{self._name}' is no attribute that can be set")
             raise _no_attribute(name, self._no_such(name))
         target = Target("set", self._name, name, self._holding)
-        self._link.call(target, (value,), NO_KWARGS, self._timeout)
+        self._link.call(target, (value,), NO_KWARGS, _left(end))
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"nothing of '{self._name}' can be deleted: '{name}'")
 
     def __dir__(self) -> list[str]:
         with contextlib.suppress(CallError, RemoteError):
-            interface = self._load(min(self._timeout, _LOOK_S))
+            interface = self._load(time.monotonic() + min(self._timeout, _LOOK_S))
             return sorted({*self._remote, *interface.attributes})
         return []
 
-    def _load(self, timeout: float) -> Interface:
-        """Gives the interface, after fetching it where it is not known."""
+    def _load(self, end: float) -> Interface:
+        """Gives the interface, after fetching it until time `end` where it is not known."""
         __tracebackhide__ = True
         interface = self._interface
         if interface is not None:
             return interface
-        with self._lock:
+        began, lock = time.monotonic(), self._lock
+        if not lock.acquire(timeout=_left(end)):
+            raise self._link.session.not_asked(self._name, end - began)
+        try:
             if self._interface is None:
-                self._build(timeout)
+                self._build(end)
             assert self._interface is not None
             return self._interface
+        finally:
+            lock.release()
 
-    def _build(self, timeout: float) -> None:
+    def _begin_anew(self) -> None:
+        """Forgets, in a forked child, the lock that a thread of its parent may have."""
+        self.__dict__["_lock"] = threading.RLock()
+
+    def _build(self, end: float) -> None:
         """Fetches the interface and makes functions of it."""
         __tracebackhide__ = True
-        began = time.monotonic()
         link, name = self._link, self._name
         if not link.session.objects:
-            link.greet(timeout)
+            link.greet(_left(end))
         objects = link.session.objects
         nested = nested_names(objects, name)
         if nested and name not in objects:
             interface = Interface("{}")  # no object, but the common part of some names
         else:
-            left = max(0.001, timeout - (time.monotonic() - began))
-            interface = link.describe(name, left)
+            interface = link.describe(name, _left(end))
         members: dict[str, Any] = {
             part: Proxy(link, f"{name}.{part}", self._timeout) for part in nested
         }
@@ -379,6 +388,10 @@ class Agent:
         return _table(
             [("agent", self._link.url), ("state", self._link.state), ("objects", objects)]
         )
+
+
+def _left(end: float) -> float:
+    return max(0.001, end - time.monotonic())
 
 
 def _no_attribute(name: str, message: str) -> AttributeError:
