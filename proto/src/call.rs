@@ -338,10 +338,8 @@ impl<'a> Fields<'a> {
             return;
         }
         self.seen |= 1 << place;
-        if let Err(fault) = self.take(place, value)
-            && self.wrong.is_none()
-        {
-            self.wrong = Some(Box::new(fault));
+        if self.take(place, value).is_none() {
+            self.wrong.get_or_insert_with(|| Box::new(not_taken(place, value)));
         }
     }
 
@@ -369,25 +367,23 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn take(&mut self, place: usize, value: Value<'a>) -> Result<(), Fault> {
-        let key = || KEYS.get(place).copied().unwrap_or_default();
-        let must = |what: &str| wrong_kind(key(), what, value);
-        let uint = || value.as_u64().ok_or_else(|| no_uint(key(), value));
+    /// Keeps a key's value, where it is of the right kind.
+    fn take(&mut self, place: usize, value: Value<'a>) -> Option<()> {
         match place {
-            0 => self.v = Some(uint()?),
-            1 => self.op = Some(value.as_text().ok_or_else(|| must("text"))?),
-            2 => self.id = Some(CallId::from_value(value).ok_or_else(|| no_id(value))?),
-            3 => self.epoch = Some(uint()?),
-            4 => self.expires = Some(uint()?),
-            5 => self.lease = Some(value.as_bytes().ok_or_else(|| must("bytes"))?),
+            0 => self.v = Some(value.as_u64()?),
+            1 => self.op = Some(value.as_text()?),
+            2 => self.id = Some(CallId::from_value(value)?),
+            3 => self.epoch = Some(value.as_u64()?),
+            4 => self.expires = Some(value.as_u64()?),
+            5 => self.lease = Some(value.as_bytes()?),
             6 => self.progress = value == Value::Bool(true),
             7 => self.name = Some(value),
             8 => self.proc = Some(value),
             9 => self.args = Some(value),
             10 => self.kwargs = Some(value),
-            _ => self.credit = Some(uint()?),
+            _ => self.credit = Some(value.as_u64()?),
         }
-        Ok(())
+        Some(())
     }
 
     fn finish(mut self, checked: Checked) -> Result<Call<'a>, Fault> {
@@ -497,6 +493,18 @@ fn wrong_kind(key: &str, what: &str, value: Value<'_>) -> Fault {
     Fault::type_error(format!("the request's '{key}' must be {what}, not {}", value.kind()))
 }
 
+/// Why [`Fields::take`] did not take a value.
+#[cold]
+fn not_taken(place: usize, value: Value<'_>) -> Fault {
+    let key = KEYS.get(place).copied().unwrap_or_default();
+    match key {
+        "op" => wrong_kind(key, "text", value),
+        "id" => no_id(value),
+        "lease" => wrong_kind(key, "bytes", value),
+        _ => no_uint(key, value),
+    }
+}
+
 fn two_keys(key: impl fmt::Display) -> Fault {
     Fault::value_error(format!("the request has two keys '{key}'"))
 }
@@ -556,14 +564,18 @@ impl CallId {
 /// What can be told of a request that is not sound: our clients write `v` and `id` first, so that
 /// even a request beyond the limits is answered by its id.
 fn salvage(bytes: &[u8]) -> (u8, Option<CallId>) {
-    let mut fields = Fields::default();
+    // Not by `Fields::note`, which is built into its one place in the walk.
+    let (mut version, mut id) = (1, None);
     if let Some(Value::Map(map)) = Value::head(bytes) {
         for (key, value) in map.fields() {
-            // What is wrong with them is known already.
-            fields.note(key, value);
+            match key {
+                Some(b"v") => version = 2,
+                Some(b"id") => id = id.or(Some(CallId::from_value(value))),
+                _ => {}
+            }
         }
     }
-    (fields.version(), fields.id)
+    (version, id.flatten())
 }
 
 #[cfg(test)]

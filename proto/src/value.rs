@@ -371,21 +371,37 @@ impl<'a> Walk<'a> {
     }
 
     /// Passes a value that lies in so many arrays and maps.
-    fn pass(&mut self, depth: usize) -> Result<(Head<'a>, &'a [u8]), DecodeError> {
+    fn pass(&mut self, depth: usize) -> Result<(), DecodeError> {
+        let position = self.position();
+        let head = self.head()?;
+        self.pass_inside(&head, depth, position)
+    }
+
+    /// The same, and tells it.
+    #[inline]
+    pub(crate) fn value(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
         let position = self.position();
         let head = self.head()?;
         let inside = self.rest;
         self.pass_inside(&head, depth, position)?;
-        Ok((head, inside))
-    }
-
-    /// The same, and tells it.
-    pub(crate) fn value(&mut self, depth: usize) -> Result<Value<'a>, DecodeError> {
-        self.pass(depth).map(|(head, inside)| head.value(inside))
+        Ok(head.value(inside))
     }
 
     /// Passes the key of a map that lies in so many arrays and maps, itself counted; `None` for one without bytes.
+    #[inline]
     pub(crate) fn key(&mut self, depth: usize) -> Result<Option<&'a [u8]>, DecodeError> {
+        // Nearly all are short texts.
+        if let Some((key, behind)) = short_text(self.rest)
+            && self.items < self.max_items
+        {
+            self.items += 1;
+            self.rest = behind;
+            return Ok(Some(key));
+        }
+        self.other_key(depth)
+    }
+
+    fn other_key(&mut self, depth: usize) -> Result<Option<&'a [u8]>, DecodeError> {
         let position = self.position();
         match self.head()? {
             Head::Raw(key) | Head::Bin(key) if key.len() > MAX_NAME => {
@@ -400,29 +416,37 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Passes what belongs to `head`. Goes no deeper than [`MAX_DEPTH`], and so does its recursion.
+    /// Passes what belongs to `head`.
+    #[inline]
     fn pass_inside(
         &mut self,
         head: &Head<'_>,
         depth: usize,
         position: usize,
     ) -> Result<(), DecodeError> {
-        if matches!(head, Head::Array(_) | Head::Map(_)) && depth >= MAX_DEPTH {
+        match *head {
+            Head::Array(len) => self.pass_all(len, false, depth, position),
+            Head::Map(len) => self.pass_all(len, true, depth, position),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes so many values, or keys with their values. Goes no deeper than [`MAX_DEPTH`], and so does its recursion.
+    fn pass_all(
+        &mut self,
+        len: u32,
+        keys: bool,
+        depth: usize,
+        position: usize,
+    ) -> Result<(), DecodeError> {
+        if depth >= MAX_DEPTH {
             return Err(DecodeError { kind: DecodeErrorKind::TooDeep, position });
         }
-        match *head {
-            Head::Array(len) => {
-                for _ in 0..len {
-                    self.pass(depth + 1)?;
-                }
+        for _ in 0..len {
+            if keys {
+                self.key(depth + 1)?;
             }
-            Head::Map(len) => {
-                for _ in 0..len {
-                    self.key(depth + 1)?;
-                    self.pass(depth + 1)?;
-                }
-            }
-            _ => {}
+            self.pass(depth + 1)?;
         }
         Ok(())
     }
@@ -444,6 +468,16 @@ impl<'a> Walk<'a> {
         }
         Err(DecodeError { kind: DecodeErrorKind::Trailing, position: self.position() })
     }
+}
+
+/// The text at the head of `bytes`, where its first byte tells its length, and what follows.
+#[inline]
+fn short_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = bytes.split_first()?;
+    if *first & 0xe0 != 0xa0 {
+        return None;
+    }
+    rest.split_at_checked(usize::from(first & 0x1f))
 }
 
 /// Takes one value off `bytes`, and tells what follows it.
