@@ -4,6 +4,7 @@ use crate::{CallId, Effect, Executed, Legacy, PeerId, Refusal, Uptime, lease::Le
 
 /// A call without its job.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each may be so whatever the others are")]
 pub(crate) struct Call {
     pub(crate) peer: PeerId,
     pub(crate) id: Option<CallId>,
@@ -18,6 +19,8 @@ pub(crate) struct Call {
     pub(crate) cancelled: bool,
     /// It ran until it gave its object back.
     pub(crate) begun: bool,
+    /// Its connection has it in progress.
+    pub(crate) counted: bool,
 }
 
 impl Call {
@@ -30,7 +33,8 @@ impl Call {
         effect: Effect,
         bulk: usize,
     ) -> Self {
-        Self { peer, id, expires, lease, effect, bulk, gone: false, cancelled: false, begun: false }
+        let (gone, cancelled, begun, counted) = (false, false, false, false);
+        Self { peer, id, expires, lease, effect, bulk, gone, cancelled, begun, counted }
     }
 
     /// The name under which it must not run twice, if it has one: reads may be repeated.

@@ -107,6 +107,20 @@ impl<J: Job> Ledger<J> {
         self.answer(job, why, Executed::No, out);
     }
 
+    /// Counts a call as in progress, if it is not yet.
+    pub(crate) fn open(&mut self, call: &mut Call) {
+        if !call.counted {
+            call.counted = true;
+            self.loads.open(call.peer);
+        }
+    }
+
+    fn close(&mut self, call: &Call) {
+        if call.counted {
+            self.loads.close(call.peer);
+        }
+    }
+
     /// Has a copy of a call in progress wait for its end.
     pub(crate) fn attach(&mut self, id: CallId, peer: PeerId, job: J, out: &mut Vec<Action<J>>) {
         if let Some(earlier) = self.detach(id) {
@@ -142,7 +156,7 @@ impl<J: Job> Ledger<J> {
         if call.gone {
             return self.forget(job, out);
         }
-        self.loads.close(call.peer);
+        self.close(call);
         // The copy may have taken the room that there was; this connection is likely to be dead.
         match self.loads.no_room(job.reply().len()) {
             Some(why) => self.answer(job, why, Executed::Yes, out),
@@ -170,7 +184,7 @@ impl<J: Job> Ledger<J> {
         if call.gone {
             return self.forget(job, out);
         }
-        self.loads.close(call.peer);
+        self.close(call);
         self.answer(job, why, executed, out);
     }
 

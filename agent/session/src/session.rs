@@ -172,7 +172,7 @@ impl<J: Job> Session<J> {
         self.ledger.stats.requests += 1;
         let Request { peer, id, epoch, expires, lease, object, effect, quick, bulk, mut job } =
             request;
-        let call = Call::new(peer, id, expires, lease, effect, bulk);
+        let mut call = Call::new(peer, id, expires, lease, effect, bulk);
         if epoch.is_some_and(|epoch| epoch != self.epoch) {
             return self.ledger.answer(job, Refusal::StaleEpoch, Executed::No, out);
         }
@@ -191,11 +191,15 @@ impl<J: Job> Session<J> {
         {
             return self.ledger.answer(job, Refusal::TooManyClients, Executed::No, out);
         }
-        self.ledger.loads.open(peer);
         let Some(entry) = self.objects.get_mut(object.index()) else { return };
-        if entry.is_idle(now) {
-            let place = if quick { Place::Inline } else { Place::Worker };
-            return self.start(object, Held { call, job }, place, out);
+        let at_once = entry.is_idle(now);
+        if quick && at_once {
+            // It ends before anything else happens: it is not counted among those in progress.
+            return self.start(object, Held { call, job }, Place::Inline, out);
+        }
+        self.ledger.open(&mut call);
+        if at_once {
+            return self.start(object, Held { call, job }, Place::Worker, out);
         }
         if entry.state == State::Failed {
             entry.state = State::Reopening;
@@ -299,6 +303,7 @@ impl<J: Job> Session<J> {
             self.ledger.forget(job, out);
         } else {
             let wake = call.expires.map_or(until, |expires| until.min(expires));
+            self.ledger.open(&mut call);
             entry.wait(until, Held { call, job });
             self.wake_by(Some(wake));
         }

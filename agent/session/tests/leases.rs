@@ -161,6 +161,28 @@ fn a_connection_has_as_many_calls_in_progress_as_its_budget_allows() {
 }
 
 #[test]
+fn a_quick_call_takes_a_place_of_its_connection_only_while_it_waits() {
+    let (mut rig, board) = Rig::new(32);
+    let other = rig.session.add_object(ObjectOptions::default());
+    rig.session.set_budget(Budget { in_flight: 2, ..Budget::default() });
+    let quick = |name| Request { quick: true, ..read(other, name) };
+    assert_eq!(rig.call(board, "a"), ["start a"]);
+    // The end of one that was not counted leaves the others' places taken.
+    assert_eq!(rig.request(quick("b")), ["inline b"]);
+    assert_eq!(rig.done(other), ["reply b"]);
+    assert_eq!(rig.request(quick("c")), ["inline c"]);
+    rig.waits(other, 1000);
+    assert_eq!(rig.call(board, "d"), ["refuse d TooManyInFlight"]);
+    assert_eq!(rig.at(1000).on(Event::Tick), ["start c"]);
+    // It is counted once, however often it waits.
+    rig.waits(other, 2000);
+    assert_eq!(rig.at(2000).on(Event::Tick), ["start c"]);
+    assert_eq!(rig.done(other), ["reply c"]);
+    assert!(rig.call(board, "e").is_empty());
+    assert_eq!(rig.request(quick("f")), ["refuse f TooManyInFlight"]);
+}
+
+#[test]
 fn a_connection_that_leaves_its_replies_unread_gets_no_more_of_them() {
     let (mut rig, board) = Rig::new(32);
     rig.session.set_budget(Budget { unread_bytes: 100, ..Budget::default() });
