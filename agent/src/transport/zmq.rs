@@ -84,7 +84,7 @@ pub struct Zmq {
     /// How long a receive waits, in milliseconds; -1 is without an end.
     patience: i32,
     /// Who rings the bell.
-    ringer: Message,
+    ringer: Box<[u8]>,
     /// What libzmq puts behind the last message of a connection that has ended. No peer knows it.
     farewell: [u8; 16],
     listeners: Vec<Listener>,
@@ -160,7 +160,7 @@ impl Zmq {
             socket,
             dry: false,
             patience: -1,
-            ringer,
+            ringer: ringer[..].into(),
             farewell,
             listeners: Vec::new(),
             monitor,
@@ -191,10 +191,12 @@ impl Zmq {
                     }
                 }
                 Received::Message { delimited } => {
-                    self.traffic.received += 1;
-                    self.traffic.received_bytes += self.payload.len() as u64;
                     request.clear();
                     request.extend_from_slice(&self.payload);
+                    self.traffic.received += 1;
+                    self.traffic.received_bytes += request.len() as u64;
+                    // What libzmq read it into may be used again while we wait for the next.
+                    self.payload = Message::new();
                     return Event::Request(self.peer(delimited));
                 }
             }
@@ -207,14 +209,14 @@ impl Zmq {
         if !self.frame(flags) {
             return Received::Nothing;
         }
-        if self.identity[..] == self.ringer[..] {
+        if self.identity[..] == *self.ringer {
             while self.payload_frame() && self.payload.get_more() {}
             return Received::Ring;
         }
         // The frames of a message arrive together: from here on there is one for each promise.
         let mut delimited = false;
         let mut whole = self.identity.get_more() && self.payload_frame();
-        if whole && self.payload.is_empty() && self.payload.get_more() {
+        if whole && self.payload.get_more() && self.payload.is_empty() {
             delimited = true;
             whole = self.payload_frame();
         }
