@@ -5,7 +5,13 @@ use proximity_proto::{
     Fault, Interface, Object,
     object::{Attribute, Method, Way},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 /// An object's interface without what the configuration hides.
 ///
@@ -14,6 +20,8 @@ use std::{collections::HashMap, sync::Arc};
 pub(crate) struct Table {
     interface: Interface,
     methods: HashMap<String, usize>,
+    /// The place of the method that was looked up last: each call is looked up twice, and clients repeat themselves.
+    last: AtomicUsize,
     attributes: HashMap<String, usize>,
     /// The reply to `list_methods`.
     pub(crate) list_methods: Vec<u8>,
@@ -37,6 +45,7 @@ impl Table {
         let attributes = interface.attributes.iter().map(|attribute| attribute.name.clone());
         Self {
             methods: methods.zip(0..).collect(),
+            last: AtomicUsize::new(0),
             attributes: attributes.zip(0..).collect(),
             list_methods,
             description: interface.describe(&config.name),
@@ -48,7 +57,14 @@ impl Table {
 
     /// The method called `name`.
     pub(crate) fn method(&self, name: &str) -> Result<&Method, Fault> {
-        let found = self.methods.get(name).and_then(|&place| self.interface.methods.get(place));
+        let methods = &self.interface.methods;
+        if let Some(last) = methods.get(self.last.load(Relaxed)).filter(|last| last.name == name) {
+            return Ok(last);
+        }
+        let found = self.methods.get(name).and_then(|&place| {
+            self.last.store(place, Relaxed);
+            methods.get(place)
+        });
         // The slow way writes the fault.
         found.map_or_else(|| self.interface.method(name), Ok)
     }
