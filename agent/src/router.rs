@@ -39,7 +39,7 @@ use objects::{Entry, State};
 use proximity_proto::limits::Limits;
 use proximity_session::{Action, Event, HowCancelled, Place, Refusal, Session, Uptime};
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -53,6 +53,10 @@ const CLOSING: Duration = Duration::from_secs(5);
 
 /// How long after all calls have ended the agent's end waits for clients to take large results in parts.
 const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What is not due for so long when a message comes is not due when that was dealt with either: the clock need not be
+/// read for it, which costs a call as much as to find its object.
+const FAR: Duration = Duration::from_secs(2);
 
 /// Reports that are read before it is seen who else wants something: an object that tells of its
 /// progress without end is not to be all that is heard.
@@ -77,7 +81,7 @@ pub(crate) struct Router {
     /// All objects there have been; a name of a slot is not used again.
     entries: Vec<Option<Entry>>,
     /// Those that can be called.
-    names: HashMap<String, Slot>,
+    names: BTreeMap<String, Slot>,
     /// The slot of each of the session's objects.
     slots: Vec<Slot>,
     /// When an object that is away is to be tried again, if there is one.
@@ -132,7 +136,7 @@ impl Router {
             chunks: Chunks::new(),
             bulk: Bulk::default(),
             entries: Vec::new(),
-            names: HashMap::new(),
+            names: BTreeMap::new(),
             slots: Vec::new(),
             next_try: None,
             health,
@@ -177,8 +181,10 @@ impl Router {
     pub(crate) fn serve(&mut self, on_ready: &mut dyn FnMut(&[String])) {
         let bell = Arc::clone(self.control.bell());
         self.obey(on_ready);
+        let mut arrived = None;
         while !self.is_over() {
             if bell.was_rung() {
+                arrived = None;
                 self.read_reports();
                 self.take_back();
                 self.obey(on_ready);
@@ -186,11 +192,15 @@ impl Router {
                     break;
                 }
             }
-            let timeout = self.keep_time();
+            let timeout = self.keep_time(arrived.take());
             let mut job = self.pool.take();
             let event = self.transport.next(&bell, Some(timeout), &mut job.request);
             match event {
-                transport::Event::Request(peer) => self.arrive(peer, job),
+                transport::Event::Request(peer) => {
+                    let now = self.clock.now();
+                    arrived = Some(now);
+                    self.arrive(now, peer, job);
+                }
                 transport::Event::Gone(peer) => {
                     self.pool.give_back(job);
                     self.gone(peer.id);
@@ -238,8 +248,9 @@ impl Router {
         self.read_reports();
     }
 
-    /// Does what is due by the clock; returns how long there is nothing more.
-    fn keep_time(&mut self) -> Duration {
+    /// Does what is due by the clock; returns how long there is nothing more. `arrived` is when a message came, if
+    /// all that happened since is that it was dealt with.
+    fn keep_time(&mut self, arrived: Option<Uptime>) -> Duration {
         let wakes = [
             self.session.next_wake(),
             self.next_try,
@@ -249,6 +260,9 @@ impl Router {
             self.farewell,
         ];
         let next = wakes.into_iter().flatten().fold(self.health.next, Uptime::min);
+        if arrived.is_some_and(|arrived| next > arrived + FAR) {
+            return FAR / 2;
+        }
         let now = self.clock.now();
         if next > now {
             return next.saturating_sub(now);

@@ -19,7 +19,7 @@ use proximity_proto::{
     hello::{AgentLimits, FEATURES, Hello},
     json, reply,
 };
-use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request};
+use proximity_session::{CallId, Event, LeaseToken, ObjectId, Request, Uptime};
 use std::{fmt::Write, sync::Arc};
 
 /// Replies that may wait for a peer to read; while there are that many, its requests are not even read.
@@ -55,8 +55,8 @@ pub(super) enum Asked {
 }
 
 impl Router {
-    /// Takes in the message in `job.request`.
-    pub(super) fn arrive(&mut self, peer: Arc<Peer>, mut job: Box<Job>) {
+    /// Takes in the message in `job.request`, which came just now.
+    pub(super) fn arrive(&mut self, now: Uptime, peer: Arc<Peer>, mut job: Box<Job>) {
         if self.outbox.holds(peer.id) >= MAX_UNREAD {
             self.ignored += 1;
             return self.pool.give_back(job);
@@ -66,7 +66,7 @@ impl Router {
             self.take_back();
             self.pool.equip(&mut job);
         }
-        job.arrived = self.clock.now();
+        job.arrived = now;
         let codec = Codec::of(&job.request);
         let epoch = self.session.epoch();
         let served = self.transport.serves(&peer);
