@@ -8,10 +8,11 @@ use crate::{Failure, ROUNDS};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-/// How long calls are counted in one measurement: so many turns of so long, the floor's and ours by turns. With fewer
-/// of them the same binary differs from itself by a twentieth, as the scheduler places its threads.
-const TURNS: u32 = 16;
-const TURN: Duration = Duration::from_millis(125);
+/// How long calls are counted in one measurement: so many turns of so long, the floor's and ours by turns. The scheduler
+/// places the threads of each turn anew, for better or worse, and mostly leaves them there: many short turns tell more
+/// than few long ones.
+const TURNS: u32 = 40;
+const TURN: Duration = Duration::from_millis(50);
 
 /// Measures many clients' calls beside a bare ROUTER that sends everything back.
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
@@ -28,9 +29,14 @@ pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
         let mut pairs = Vec::new();
         for _ in 0..ROUNDS {
             let (mut under, mut ours) = (0.0, 0.0);
-            for _ in 0..TURNS {
-                under += calls_per_second(&floor.address, &question, clients)?;
-                ours += calls_per_second(&agent.address, &question, clients)?;
+            for turn in 0..TURNS {
+                // Who is second has the other's connections closed meanwhile.
+                let floor_first = turn % 2 == 0;
+                for is_floor in [floor_first, !floor_first] {
+                    let (server, sum) =
+                        if is_floor { (&floor, &mut under) } else { (&agent, &mut ours) };
+                    *sum += calls_per_second(&server.address, &question, clients)?;
+                }
             }
             pairs.push((under / f64::from(TURNS), ours / f64::from(TURNS)));
         }
