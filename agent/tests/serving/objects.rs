@@ -42,6 +42,8 @@ fn the_repeat_of_a_call_that_panicked_has_no_reason_either() {
         hint: Some("this is a repeated answer; the first one said more".into()),
     };
     assert_eq!(other.answer(id), repeated);
+    // Answered once it is open again, which the repeat does not wait for.
+    assert_eq!(other.call("actor.peek"), Answer::ok(7));
     assert_eq!(stage.opened(), 2, "it panicked once");
 }
 
