@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conftest import LOOPBACK, Process, free_url, until
+from conftest import LOOPBACK, Process, binary, free_url, until
 from objects import Bench
+from played import Asked, Played
 from proximity import (
     AsyncProxy,
     NotExecuted,
@@ -21,8 +24,10 @@ from proximity import (
     Proxy,
     Server,
     Timeout,
+    _codec,
     broadcast,
 )
+from test_resilience import interrupt_when
 
 # Batches.
 
@@ -123,6 +128,122 @@ def test_a_batch_survives_a_restart() -> None:
         with proxy.batch() as batch:
             calls = [batch.double(number) for number in range(100)]
         assert [call.result() for call in calls] == [2 * number for number in range(100)]
+
+
+def test_a_call_of_a_batch_that_was_cancelled_is_not_made(proxy: Proxy, bench: Bench) -> None:
+    with proxy.batch() as batch:
+        first, second, third = batch.count(), batch.count(), batch.count()
+        assert second.cancel()
+    assert (first.result(), third.result()) == (1, 2)
+    assert not first.cancel()
+    assert bench.calls == 2
+    done, waiting = concurrent.futures.wait([first, second, third], 5)
+    assert (len(done), len(waiting)) == (3, 0)
+    with proxy.batch() as batch:
+        assert batch.count().cancel()
+    assert bench.calls == 2
+
+
+class Odd:
+    """Of a kind that an encoder of the user's fails at."""
+
+
+def test_an_encoder_that_fails_ends_its_own_call_of_a_batch(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def encoder(handled: list[Any]) -> list[Any]:
+        if isinstance(handled[1], Odd):
+            raise LookupError("the encoder's own")
+        return handled
+
+    proxy.add(1)
+    monkeypatch.setattr(_codec, "_encoders", [encoder])
+    with proxy.batch() as batch:
+        first, odd, last = batch.count(), batch.echo(Odd()), batch.count()
+    assert (first.result(1), last.result(1)) == (1, 2)
+    assert isinstance(odd.exception(1), LookupError)
+
+
+def test_ctrl_c_at_the_end_of_a_batch_leaves_no_future_waiting(
+    proxy: Proxy, server: Server, bench: Bench
+) -> None:
+    proxy.add(1)
+    proxy._link.session.window = 2
+    waiting = server._workers["bench"]._waiting
+    interrupter = interrupt_when(
+        lambda: bench.entered.acquire() and until(lambda: waiting, "two calls were sent")
+    )
+    calls = []
+    with pytest.raises(KeyboardInterrupt), proxy.batch() as batch:
+        calls = [batch.hold(), batch.count(), batch.count()]
+    interrupter.join()
+    assert all(isinstance(call.exception(1), OutcomeUnknown) for call in calls[:2])
+    assert "its batch was ended before the answer" in str(calls[0].exception())
+    assert calls[2].cancelled(), "it was not sent"
+    bench.gate.set()
+
+
+def test_a_batch_to_an_agent_without_room_tells_as_one_call_does(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        'listen = ["tcp://127.0.0.1:0"]\nconnections = 1\n[objects.counter]\ndriver = "counter"\n'
+    )
+    command = [str(binary("PROXIMITY_AGENT_BIN", "proximity-agent")), "serve", "-c", str(config)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        with Proxy(url, "counter") as only, Proxy(url, "counter", timeout=10) as other:
+            assert only.add(1) == 1
+            with other.batch() as batch:
+                calls = [batch.add(1), batch.add(1)]
+            with pytest.raises(NotExecuted) as told:
+                other._link.greet(10)
+        process.terminate()
+    for call in calls:
+        error = call.exception()
+        assert isinstance(error, NotExecuted)
+        assert (error.reason, str(error)) == ("TooManyPeers", str(told.value))
+
+
+def test_a_batch_ends_in_time_while_messages_keep_coming() -> None:
+    over = threading.Event()
+
+    def flood(asked: Asked) -> None:
+        while not over.is_set():
+            asked.send(progress=[1, 2, "flood"])
+            time.sleep(0.001)
+
+    stop = threading.Timer(5, over.set)
+    stop.start()
+    with Played(flood) as agent, Proxy(agent.url, "foo") as foo:
+        with foo.batch(timeout=0.3) as batch:
+            call = batch.push()
+        assert not over.is_set()
+        over.set()
+    stop.cancel()
+    assert isinstance(call.exception(), OutcomeUnknown)
+    assert isinstance(call.exception(), Timeout)
+
+
+def test_an_answer_that_cannot_be_read_ends_the_calls_of_a_batch_that_wait() -> None:
+    def answer(asked: Asked) -> None:
+        if asked.proc == "push":
+            asked.agent.socket.send_multipart([*asked.envelope, b"\x05"])
+        elif asked.proc == "read":
+            asked.send(error={})
+        else:
+            asked.send(ok="seen")
+
+    with Played(answer) as agent, Proxy(agent.url, "foo", timeout=10) as foo:
+        with foo.batch() as batch:
+            calls = [batch.look(), batch.read(), batch.push(), batch.push()]
+        assert calls[0].result() == "seen"
+        for call in calls[1:]:
+            assert isinstance(call.exception(), OutcomeUnknown)
+            assert "cannot be read" in str(call.exception())
+        assert foo.look() == "seen"
 
 
 # Futures.

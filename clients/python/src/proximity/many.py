@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 from . import client
 from ._attempt import Attempt, LostError
 from ._link import Link
-from ._parts import Parts, is_part, is_whole
-from ._session import Target, is_answer
-from .errors import CallError, NotSent, ProximityError
+from ._parts import Parts, is_part, is_whole, number_of, unreadable
+from ._session import LOOK, Target, is_answer
+from .errors import NotExecuted, OutcomeUnknown, ProximityError, Timeout, call_error
 
 
 class _Later(concurrent.futures.Future[Any]):
@@ -44,6 +44,30 @@ class _Item:
         self.future = _Later(batch)
         self.attempt: Attempt | None = None
         self.parts: Parts | None = None
+        self._wanted: bool | None = None
+
+    def begin(self) -> bool:
+        """Whether the call is to be made: its future can be cancelled until this was asked."""
+        if self._wanted is None:
+            self._wanted = self.future.set_running_or_notify_cancel()
+        return self._wanted
+
+    def fail(self, error: BaseException) -> None:
+        """Settles the future by an error, if it is wanted."""
+        if self.begin() and not self.future.done():
+            self.future.set_exception(error)
+
+    def leave(self, url: str) -> None:
+        """Settles the future of a call that nobody waits for any more."""
+        if self._wanted is None:
+            self.future.cancel()
+        self.fail(
+            call_error(
+                OutcomeUnknown,
+                f"{self.target} was sent to {url}, and its batch was ended before the answer",
+                hint=LOOK,
+            )
+        )
 
 
 class Batch:
@@ -105,10 +129,12 @@ class Batch:
         traceback: TracebackType | None,
     ) -> None:
         self._thread = None
-        if error is None:
-            run(self._link, self._items, self._timeout)
-        for item in self._items:
-            item.future.cancel()
+        try:
+            if error is None:
+                run(self._link, self._items, self._timeout)
+        finally:  # also by Ctrl-C, and where there is no answer that can be used
+            for item in self._items:
+                item.leave(self._link.url)
 
 
 def run(link: Link, items: Iterable[_Item], timeout: float) -> None:
@@ -136,13 +162,16 @@ def _pass(
             # No more than the agent queues: it would refuse the rest.
             while queue and len(waiting) < session.window:
                 item = queue[0]
+                if not item.begin():
+                    queue.popleft()
+                    continue
                 attempt = item.attempt = item.attempt or Attempt(session, item.target, end)
                 try:
                     if attempt.is_lost and not link.may_repeat(attempt, item.target, end):
                         raise attempt.not_repeated()
                     data = attempt.request(connection.packer, item.args, item.kwargs)
-                except (TypeError, ValueError, CallError) as error:
-                    item.future.set_exception(error)
+                except Exception as error:  # also whatever an encoder of the user's raises
+                    item.fail(error)
                 else:
                     connection.send(session, item.target, data, began, end)
                     waiting[attempt.number] = item
@@ -151,9 +180,12 @@ def _pass(
             if waiting:
                 target = next(iter(waiting.values())).target
                 reply = connection.receive(session, target, began, end)
-                more = _settle(reply, link, waiting, again)
+                under_way = len(waiting)
+                more = _settle(reply, target, link, waiting, again)
                 if more:
                     connection.tell(session.credit(connection.packer, *more))
+                if len(waiting) == under_way and time.monotonic() >= end:
+                    raise session.not_answered(target, end - began)
         connection.note_sent(0)
     except LostError:
         # In their order: those that were sent first, then those that were not.
@@ -165,9 +197,9 @@ def _pass(
     except ProximityError as error:
         link.give_up(connection, error)
         for item in waiting.values():
-            item.future.set_exception(session.not_answered(item.target, end - began))
+            item.fail(_not_answered(link, error, item, end - began))
         for item in (*queue, *again):
-            item.future.set_exception(_not_sent(link, error, item, end - began))
+            item.fail(_not_sent(link, error, item, end - began))
         return collections.deque()
     except BaseException as error:
         link.give_up(connection, error)
@@ -177,11 +209,21 @@ def _pass(
 
 
 def _settle(
-    reply: Any, link: Link, waiting: dict[int, _Item], again: collections.deque[_Item]
+    reply: Any,
+    target: Target,
+    link: Link,
+    waiting: dict[int, _Item],
+    again: collections.deque[_Item],
 ) -> tuple[int, int] | None:
     """Takes a message in; gives a call's number and how many more chunks may come for it."""
-    identity = reply.get("id") if isinstance(reply, dict) else None
-    number = identity[1] if identity else next(iter(waiting))
+    try:
+        number = number_of(reply)
+    except ValueError as error:
+        raise unreadable(link.session, target, str(error)) from None
+    if not isinstance(reply, dict):
+        raise unreadable(link.session, target, "it is no dict")
+    if number is None:
+        number = next(iter(waiting))
     item = waiting.get(number)
     if item is None or item.attempt is None:
         return None
@@ -191,7 +233,7 @@ def _settle(
             more = item.parts.take(reply)
         except ProximityError as error:
             del waiting[number]
-            item.future.set_exception(error)
+            item.fail(error)
             return None
         return (number, more) if more else None
     if not is_answer(reply, number):
@@ -202,17 +244,27 @@ def _settle(
     if "ok" in reply:
         item.future.set_result(reply["ok"])
         return None
-    failure = item.attempt.refused(reply)
+    try:
+        failure = item.attempt.refused(reply)
+    except Exception as error:  # what should tell an error does not
+        failure = unreadable(link.session, item.target, f"{type(error).__name__}: {error}")
     if failure is None:
         again.append(item)
     else:
-        item.future.set_exception(failure)
+        item.fail(failure)
     return None
+
+
+def _not_answered(link: Link, error: ProximityError, item: _Item, waited: float) -> ProximityError:
+    """Gives what an error of the connection means for a call that was sent over it."""
+    if isinstance(error, OutcomeUnknown) and not isinstance(error, Timeout):
+        return unreadable(link.session, item.target, error.message)
+    return link.session.not_answered(item.target, waited)
 
 
 def _not_sent(link: Link, error: ProximityError, item: _Item, waited: float) -> ProximityError:
     """Gives what an error of the connection means for a call that was not sent over it."""
-    known = error if isinstance(error, NotSent) else link.session.not_sent(item.target, waited)
+    known = error if isinstance(error, NotExecuted) else link.session.not_sent(item.target, waited)
     return item.attempt.failed(known, waited) if item.attempt is not None else known
 
 
