@@ -41,6 +41,7 @@ UNREADABLE = {
     "a number": b"\x05",
     "an id that is a number": msgpack.packb({"v": 2, "id": 5, "ok": 1}),
     "an id without a number": msgpack.packb({"v": 2, "id": [b"x", [1]], "ok": 1}),
+    "an error that tells nothing": b"\x82\xa1v\x02\xa5error\x80",
     "no MessagePack": b"\xc1",
     "too deep": b"\x91" * 2000 + b"\x01",
 }

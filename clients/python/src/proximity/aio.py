@@ -18,7 +18,7 @@ import zmq
 from . import _lease, _link, client
 from ._attempt import Attempt, LostError
 from ._channel import Channel
-from ._parts import Progress
+from ._parts import Progress, unreadable
 from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_name, positive
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface, Method
@@ -86,7 +86,10 @@ class AsyncLink:
                 raise attempt.failed(error, timeout) from None
             if "ok" in reply:
                 return reply["ok"]
-            failure = attempt.refused(reply)
+            try:
+                failure = attempt.refused(reply)
+            except Exception as error:  # what should tell an error does not
+                failure = unreadable(session, target, f"{type(error).__name__}: {error}")
             if failure is not None:
                 raise failure
 
@@ -175,6 +178,8 @@ def _no_agent(url: str, target: Target, error: CallError) -> CallError:
     )
 
 
+# After a try in vain a lease is soon tried to be renewed again: there may be little of it left.
+_AGAIN_S = 0.1
 _OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")
 
 
@@ -240,15 +245,16 @@ class AsyncLease:
 
     async def _renew(self) -> None:
         terms = self._terms
-        every, target = terms.ttl / 3, terms.target("renew")
-        renewed = time.monotonic()
+        pause = every = terms.ttl / 3
+        target, renewed = terms.target("renew"), time.monotonic()
         while not self._lost:
-            await asyncio.sleep(every)
+            await asyncio.sleep(pause)
             asked = time.monotonic()
             try:
                 await self._link.call(target, terms.args, {}, every)
-                renewed = asked
+                renewed, pause = asked, every
             except ProximityError as error:
+                pause = _AGAIN_S
                 self._lost = _lease.is_over(error, terms.ttl, renewed)
 
 
