@@ -145,18 +145,21 @@ pub struct Peer {
     /// The network address that it comes from; `None` if it has none, or none that is known.
     pub address: Option<IpAddr>,
     /// How many bytes are lent to the transport for it.
-    lent: AtomicUsize,
+    lent: Arc<AtomicUsize>,
     /// Its connection is one of those that are served, and stays so.
     served: AtomicBool,
     /// How the transport reaches it.
     route: Route,
 }
 
+/// How libzmq names a connection.
+type Identity = [u8; 5];
+
 /// How a transport reaches a peer.
 #[derive(Debug, PartialEq, Eq)]
 struct Route {
     /// Which connection.
-    identity: Box<[u8]>,
+    identity: Identity,
     /// Its descriptor, where that is known.
     fd: Option<i32>,
     /// Whether an empty frame stands before each message, as a REQ socket puts it.
@@ -167,14 +170,22 @@ impl Peer {
     fn new(principal: Principal, address: Option<IpAddr>, route: Route) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = PeerId(NEXT.fetch_add(1, Relaxed));
-        let (lent, served) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (lent, served) = (Arc::default(), AtomicBool::new(false));
+        Arc::new(Self { id, principal, address, lent, served, route })
+    }
+
+    /// The same one, whose messages now come with an empty frame before them, or without.
+    fn in_form(&self, delimited: bool) -> Arc<Self> {
+        let (id, principal, address) = (self.id, self.principal.clone(), self.address);
+        let (lent, served) = (Arc::clone(&self.lent), AtomicBool::new(self.served.load(Relaxed)));
+        let route = Route { identity: self.route.identity, fd: self.route.fd, delimited };
         Arc::new(Self { id, principal, address, lent, served, route })
     }
 
     /// One that no transport reaches.
     #[cfg(test)]
     pub(crate) fn nobody() -> Arc<Self> {
-        let route = Route { identity: Box::default(), fd: None, delimited: false };
+        let route = Route { identity: Identity::default(), fd: None, delimited: false };
         Self::new(Principal::local(), None, route)
     }
 

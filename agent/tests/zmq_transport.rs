@@ -183,7 +183,7 @@ fn a_reply_of_megabytes_arrives_whole_again_and_again() {
 }
 
 #[test]
-fn nobody_gets_the_replies_of_another_by_taking_his_name() {
+fn two_of_the_same_name_are_two() {
     let (config, hand) = config(&["tcp://127.0.0.1:0"]);
     let agent = Agent::start(config).unwrap();
     let named = || {
@@ -198,12 +198,38 @@ fn nobody_gets_the_replies_of_another_by_taking_his_name() {
     first.send(call("hold"), 0).unwrap();
     hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
     let second = named();
-    second.send(call("peek"), 0).unwrap();
-    // Answered behind whatever the second sent, if that came through at all.
-    ask(&connect(zmq::REQ, agent.address()), "list_methods");
+    second.send(call("list_methods"), 0).unwrap();
+    assert!(second.recv_bytes(0).expect("a reply in time").len() > 100);
     hand.go.send(()).unwrap();
     assert_eq!(first.recv_bytes(0).unwrap(), [0xc0]);
     assert_eq!(second.recv_bytes(zmq::DONTWAIT), Err(zmq::Error::EAGAIN));
+    // Whoever leaves leaves his name to the next.
+    drop(first);
+    assert_eq!(ask(&named(), "peek"), [7]);
+}
+
+#[test]
+fn a_connection_has_one_bound_whatever_the_form_of_its_messages() {
+    let (mut config, hand) = config(&["tcp://127.0.0.1:0"]);
+    config.bounds.max_inflight = 3;
+    let agent = Agent::start(config).unwrap();
+    let dealer = connect(zmq::DEALER, agent.address());
+    dealer.send(call("hold"), 0).unwrap();
+    hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    for delimited in [true, false, true, false] {
+        let parts = if delimited { vec![vec![], call("who")] } else { vec![call("who")] };
+        dealer.send_multipart(parts, 0).unwrap();
+    }
+    let words = b"3 calls in progress";
+    for delimited in [true, false] {
+        let parts = dealer.recv_multipart(0).expect("a reply in time");
+        assert_eq!(parts.len(), 1 + usize::from(delimited), "in the form of its request");
+        assert!(contains(parts.last().unwrap(), words), "{parts:02x?}");
+    }
+    hand.go.send(()).unwrap();
+    for parts in [1, 2, 1] {
+        assert_eq!(dealer.recv_multipart(0).expect("a reply in time").len(), parts);
+    }
 }
 
 #[test]

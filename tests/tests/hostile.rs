@@ -186,6 +186,38 @@ fn a_message_of_many_parts_is_dropped_whole() {
     assert!(socket.recv_multipart(0).is_err(), "the first message was answered too");
 }
 
+/// libzmq would take a peer's word for its name; and one that has the name which libzmq gives the next
+/// connection ended the agent, whether it was served or not.
+#[test]
+fn a_name_that_a_peer_gives_itself_is_not_looked_at() {
+    const ADD: &[u8] = b"\x84\xa4name\xa5tally\xa4proc\xa3add\xa4args\x91\x01\xa6kwargs\x80";
+    // libzmq counts from where an unseeded random number generator begins.
+    const FIRST: u32 = 1_804_289_383;
+    let agent = Agent::start("[objects.tally]\ndriver = \"counter\"\n");
+    let named = |name: &[u8]| {
+        let ready = zmtp::ready_with(&[("Identity", name)]);
+        Peer::connect_saying(&agent.endpoint, &ready).expect("a connection")
+    };
+    let mut peers: Vec<Peer> = (0..200)
+        .map(|number| named(&[&[0][..], &(FIRST + number).to_be_bytes()].concat()))
+        .collect();
+    peers.extend((0..200).map(|_| Peer::connect(&agent.endpoint).expect("a connection")));
+    peers.extend((0..3).map(|_| named(b"laptop")));
+    peers.push(named(&vec![b'x'; 1 << 20]));
+    for (peer, sum) in peers.iter_mut().zip(1_u32..) {
+        peer.request(ADD).expect("sent");
+        let reply = peer.reply().expect("a reply");
+        assert_eq!(reply, packed(sum));
+    }
+}
+
+/// The smallest MessagePack of a number.
+fn packed(number: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    proximity_proto::ToReply::to_reply(&number, &mut out);
+    out
+}
+
 /// Who may come unencrypted is decided by a property of the connection that libzmq gives it, and a peer
 /// can give itself properties of any name.
 #[test]

@@ -103,7 +103,7 @@ impl Network {
     }
 
     fn connect(&self, principal: Principal, address: Option<IpAddr>) -> Client {
-        let route = Route { identity: Box::default(), fd: None, delimited: false };
+        let route = Route { identity: Default::default(), fd: None, delimited: false };
         let peer = Peer::new(principal, address, route);
         let inbox = Inbox { messages: VecDeque::new(), room: usize::MAX };
         self.0.lock().clients.insert(peer.id.0, inbox);

@@ -19,11 +19,11 @@ mod peers;
 mod ticker;
 
 use super::connections::Connections;
-use super::{Event, GivenBack, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
+use super::{Event, GivenBack, Identity, LENT, ListenError, Peer, Route, Sent, Traffic, Transport};
 use crate::{bell::Bell, config::Endpoint, os};
 use origin::Origin;
 use parcels::Parcels;
-use peers::Peers;
+use peers::{Peers, identity_of};
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
@@ -43,6 +43,9 @@ const HANDSHAKE: Duration = Duration::from_secs(3);
 /// are counted elsewhere, so that these are small; and libzmq tells us of every half of them that was
 /// read: 16 would have it wake the router for one call in eight, or four where replies are delimited.
 const UNREAD: i32 = 64;
+
+/// Requests of a connection that wait to be looked at, each as large as it may be; TCP holds further ones back.
+const AHEAD: i32 = 32;
 
 /// What a frame may weigh beyond the largest request, so that one that is a little too large gets an
 /// answer that says so, and is not just cut off.
@@ -125,10 +128,9 @@ impl Zmq {
         socket.set_linger(millis(FAREWELL))?;
         // Replies to peers that are gone are to be seen, and counted.
         socket.set_router_mandatory(true)?;
-        // With handover whoever takes another's identity gets its replies.
-        socket.set_router_handover(false)?;
         socket.set_handshake_ivl(millis(HANDSHAKE))?;
         socket.set_sndhwm(UNREAD)?;
+        socket.set_rcvhwm(AHEAD)?;
         os::give_up_deaf_peers(&mut socket, DEAF);
         os::read_in_batches(&mut socket, READ);
         let farewell = secret();
@@ -185,19 +187,19 @@ impl Zmq {
                 }
                 Received::Ring => return Event::Idle,
                 Received::Odd => self.traffic.odd += 1,
-                Received::Farewell => {
-                    if let Some(peer) = self.peers.forget(&self.identity) {
+                Received::Farewell(identity) => {
+                    if let Some(peer) = self.peers.forget(identity) {
                         return Event::Gone(peer);
                     }
                 }
-                Received::Message { delimited } => {
+                Received::Message(identity, delimited) => {
                     request.clear();
                     request.extend_from_slice(&self.payload);
                     self.traffic.received += 1;
                     self.traffic.received_bytes += request.len() as u64;
                     // What libzmq read it into may be used again while we wait for the next.
                     self.payload = Message::new();
-                    return Event::Request(self.peer(delimited));
+                    return Event::Request(self.peer(identity, delimited));
                 }
             }
             flags = DONTWAIT;
@@ -224,10 +226,12 @@ impl Zmq {
             whole = false;
             while self.payload.get_more() && self.payload_frame() {}
         }
-        match whole {
-            true if !delimited && self.payload[..] == self.farewell => Received::Farewell,
-            true => Received::Message { delimited },
-            false => Received::Odd,
+        match identity_of(&self.identity).filter(|_| whole) {
+            Some(identity) if !delimited && self.payload[..] == self.farewell => {
+                Received::Farewell(identity)
+            }
+            Some(identity) => Received::Message(identity, delimited),
+            None => Received::Odd,
         }
     }
 
@@ -336,29 +340,20 @@ impl Zmq {
         if os::lend(&mut self.socket, parcel) { Ok(()) } else { Err(Error::EHOSTUNREACH) }
     }
 
-    /// The peer that `identity`, the first frame of a message, is from.
-    fn peer(&mut self, delimited: bool) -> Arc<Peer> {
-        let identity = &mut self.identity;
-        // libzmq's own identities start with 0, and each is given to one connection only. One that a
-        // client chose may come back from elsewhere.
-        let chosen = identity.first() != Some(&0);
-        let mut from = if chosen { origin(identity) } else { Origin::Unknown };
-        if let Some(peer) = self.peers.get(identity)
-            && peer.route.delimited == delimited
-            && (!chosen || (from.is_that_of(&peer) && peer.route.fd == descriptor(identity)))
-        {
-            return peer;
-        }
-        if !chosen {
-            from = origin(identity);
-        }
-        let address = from.address();
-        let principal = from.principal();
-        let fd = descriptor(identity);
-        let identity: Box<[u8]> = identity[..].into();
-        let peer =
-            Peer::new(principal, address, Route { identity: identity.clone(), fd, delimited });
-        log::debug!("a client calls from '{}'", peer.principal.address);
+    /// The peer that a message is from, of which `self.identity` is the first frame.
+    fn peer(&mut self, identity: Identity, delimited: bool) -> Arc<Peer> {
+        let peer = match self.peers.get(identity) {
+            Some(peer) if peer.route.delimited == delimited => return peer,
+            Some(peer) => peer.in_form(delimited),
+            None => {
+                let frame = &mut self.identity;
+                let (from, fd) = (origin(frame), descriptor(frame));
+                let route = Route { identity, fd, delimited };
+                let peer = Peer::new(from.principal(), from.address(), route);
+                log::debug!("a client calls from '{}'", peer.principal.address);
+                peer
+            }
+        };
         self.peers.insert(identity, Arc::clone(&peer));
         peer
     }
@@ -424,7 +419,7 @@ impl Transport for Zmq {
                 if error != Error::EHOSTUNREACH {
                     log::error!("cannot send: {error}");
                 }
-                self.peers.forget(&peer.route.identity);
+                self.peers.forget(peer.route.identity);
                 self.traffic.unreachable += 1;
                 Sent::Gone
             }
@@ -505,10 +500,9 @@ enum Received {
     /// A message of a form that is not served.
     Odd,
     /// A connection has ended.
-    Farewell,
-    Message {
-        delimited: bool,
-    },
+    Farewell(Identity),
+    /// A message of a connection, with an empty frame before it or without.
+    Message(Identity, bool),
 }
 
 /// A word that nobody can guess: the hasher's keys come from the system's random numbers.

@@ -9,8 +9,8 @@
 //! zeromq-src leaves out most of what libzmq's own configuration finds out about Linux. That costs more than
 //! speed: sockets would be open in child processes, and keepalive would be set in vain. [`LINUX`] gives it back.
 //!
-//! libzmq's drafts are built too, for one of them: the option that tells how large the buffer of a connection is.
-//! They add functions, options and socket types, and change no type that the `zmq` crate knows.
+//! libzmq's drafts are built too, for two of them: how large the buffer of a connection is, and what is received
+//! when it ends. They add functions, options and socket types, and change no type that the `zmq` crate knows.
 #![forbid(unsafe_code)]
 
 pub use real::LibLocation;
@@ -62,6 +62,33 @@ const PIPES: &str = "\
 #endif
 ";
 
+/// A ROUTER names its connections itself, whatever names they give themselves.
+///
+/// libzmq takes a peer's word for its name, and from 0 on in it lie the names that it gives away itself, of which
+/// the next one is easily guessed: a peer that had that name would end the process, by an assertion of libzmq's.
+/// A name that is taken leaves its connection unread, and what it sent in memory for ever; and a name of
+/// megabytes comes with each message.
+///
+/// Where libzmq looks whether a peer's name is taken, it gets another one first, and the name itself is never
+/// kept. Both places are told by the word that the argument begins with.
+const NAMES: &str = "\
+#ifdef __cplusplus
+#define lookup_out_pipe(id) lookup_out_pipe (PROXIMITY_##id)
+#define PROXIMITY_const const
+#define PROXIMITY_blob_t blob_t
+#define PROXIMITY_routing_id_blob routing_id_blob
+#define PROXIMITY_routing_id ([&] () -> const blob_t & { \\
+    unsigned char own[5] = {0}; \\
+    put_uint32 (own + 1, _next_integral_routing_id++); \\
+    routing_id.set (own, sizeof own); \\
+    return routing_id; \\
+} ())
+#define set_peer_routing_id(id, size) set_peer_routing_id (id, PROXIMITY_##size)
+#define PROXIMITY_size_t size_t
+#define PROXIMITY_value_length 0
+#endif
+";
+
 /// The part of zeromq-src 0.2 that zmq-sys calls.
 #[derive(Default)]
 pub struct Build;
@@ -107,7 +134,7 @@ fn configured(sodium: Option<String>) -> io::Result<PathBuf> {
     let out = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     let include = Path::new(&out).join("configured");
     fs::create_dir_all(&include)?;
-    fs::write(include.join("platform.hpp"), [LINUX, PIPES].concat())?;
+    fs::write(include.join("platform.hpp"), [LINUX, PIPES, NAMES].concat())?;
     let header = sodium.map_or("#include_next <sodium.h>\n".to_owned(), |directory| {
         format!("#include \"{directory}/sodium.h\"\n")
     });

@@ -1,6 +1,5 @@
 //! Where a connection comes from, by what libzmq tells of it.
 
-use crate::transport::Peer;
 use proximity_proto::{Principal, object::PrincipalKind};
 use std::net::IpAddr;
 
@@ -42,9 +41,5 @@ impl Origin {
     pub(super) fn principal(self) -> Principal {
         let address = self.address().map(|address| address.to_string()).unwrap_or_default();
         Principal { kind: self.kind(), name: String::new(), address }
-    }
-
-    pub(super) fn is_that_of(self, peer: &Peer) -> bool {
-        peer.address == self.address() && peer.principal.kind == self.kind()
     }
 }
