@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from conftest import binary, until
-from played import Played
+from played import Asked, Played
 from proximity import Agent, AsyncProxy, LeaseLost, Locked, NotExecuted, Proxy
 from proximity._session import Target
 
@@ -135,6 +135,32 @@ def test_the_same_for_asyncio(url: str) -> None:
                 await held.release()
 
     asyncio.run(use())
+
+
+def test_a_renewal_that_is_not_answered_is_soon_tried_again() -> None:
+    ttl = 3.0
+    asked_for: list[str] = []
+
+    def answer(asked: Asked) -> None:
+        asked_for.append(asked.op)
+        if asked_for.count("renew") != 1:
+            asked.send(ok={})
+
+    async def use(url: str) -> float:
+        async with AsyncProxy(url, "foo") as foo:
+            began = time.monotonic()
+            async with foo.lock(ttl=ttl) as lease:
+                while asked_for.count("renew") < 2:
+                    await asyncio.sleep(0.01)
+                took = time.monotonic() - began
+                assert not lease.is_lost
+        return took
+
+    with Played(answer) as agent:
+        took = asyncio.run(asyncio.wait_for(use(agent.url), 20))
+    # The first is given up at two thirds of it. Another third later would be too late.
+    assert took < ttl * 0.9
+    assert asked_for == ["lock", "renew", "renew", "release"]
 
 
 def test_a_time_out_of_range_is_said() -> None:

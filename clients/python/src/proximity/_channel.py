@@ -16,7 +16,7 @@ from . import _codec, _link
 from ._attempt import LostError
 from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of, unreadable
 from ._session import GIVEN_UP_S, HELLO, HURRY_PAUSE_S, HURRY_S, Session, Target, is_answer
-from .errors import NotSent
+from .errors import CallError, NotSent, call_error
 
 # Callers who wait for less cannot tell a dead connection from a long way.
 _SILENCE_S = 0.25
@@ -35,6 +35,13 @@ class _Call:
         self.parts = Parts(session, target, progress)
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
+    def fail(self, error: Exception) -> None:
+        """Ends the wait for the reply."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
+            # Else asyncio complains where the caller was cancelled at the same time.
+            self.reply.exception()
+
 
 class Channel:
     """One socket to an agent that any number of calls of one event loop share."""
@@ -43,6 +50,7 @@ class Channel:
         self.loop = asyncio.get_running_loop()
         self.packer = _codec.Packer()
         self.waiting: dict[int, _Call] = {}
+        self.closed = False
         self._session = session
         self._context: Any = zmq.asyncio.Context.shadow(context.underlying)
         # For a moment after a connection broke, what is sent is still taken, and lost.
@@ -51,7 +59,7 @@ class Channel:
         self._hurry_until = 0.0
         self._given_up = math.inf
         self._open()
-        self._watching = self.loop.create_task(self._watch())
+        self._begin_to_watch()
 
     def _open(self, *, calm: bool = False) -> None:
         url = self._session.url
@@ -79,6 +87,8 @@ class Channel:
                 await asyncio.wait_for(self._up.wait(), max(0.0, end - time.monotonic()))
             if not self._up.is_set():
                 raise self._session.not_sent(target, end - began)
+        if self.closed:
+            raise self.gone(target)
         call = self.waiting[number] = _Call(self._session, target, progress)
         try:
             while True:
@@ -90,6 +100,8 @@ class Channel:
                     break
             if not sending.done() or sending.cancelled():
                 sending.cancel()
+                if self.closed:
+                    raise self.gone(target)
                 raise self._session.not_sent(target, end - began)
             sending.result()
             if socket is not self._socket:
@@ -112,6 +124,12 @@ class Channel:
         finally:
             del self.waiting[number]
 
+    def gone(self, target: Target) -> CallError:
+        """The error for a request whose connection was closed before it was sent."""
+        return call_error(
+            NotSent, f"{target} was not sent: the connection to {self._session.url} was closed"
+        )
+
     def _doubt(self) -> None:
         """Has hello said next: that is always answered where anybody is there."""
         self._session.fresh_until = -math.inf
@@ -120,23 +138,26 @@ class Channel:
         """Begins the connection anew if nothing came for a hello: nobody need have closed it."""
         if not self._up.is_set() or time.monotonic() - self._asked < _SILENCE_S:
             return
-        self._watching.cancel()
+        watching = self._watching
         self._lose()
         self._begin_anew()
-        self._watching = self.loop.create_task(self._watch())
+        self._begin_to_watch()
+        watching.cancel()
 
     def _lose(self) -> None:
         """Tells the calls under way that they can get no answer."""
         self._doubt()
         for call in self.waiting.values():
-            if call.sent and not call.reply.done():
-                call.reply.set_exception(LostError())
+            if call.sent:
+                call.fail(LostError())
 
     def _take_back(self, number: int) -> None:
         """Tells the agent not to begin with what nobody waits for."""
         self._tell(self._session.cancel(self.packer, number, time.monotonic() + 1))
 
     def _tell(self, data: bytes) -> None:
+        if self.closed:
+            return
         telling = self._socket.send_multipart([b"", data], zmq.DONTWAIT)
         telling.add_done_callback(lambda told: told.cancelled() or told.exception())
 
@@ -167,7 +188,7 @@ class Channel:
         try:
             self._arrived(reply, number, call, len(frame))
         except Exception as error:  # the caller's own, of progress=, or the result is too large
-            call.reply.set_exception(error)
+            call.fail(error)
             self._take_back(number)
 
     def _call_of(self, number: int | None) -> tuple[int, _Call | None]:
@@ -187,10 +208,10 @@ class Channel:
             number, is_sound = None, False
         _, call = self._call_of(number)
         if call is not None and is_sound:
-            call.reply.set_exception(error)
+            call.fail(error)
         elif call is not None:
             why = f"{type(error).__name__}: {error}"
-            call.reply.set_exception(unreadable(self._session, call.target, why))
+            call.fail(unreadable(self._session, call.target, why))
 
     def _arrived(self, reply: Any, number: int, call: _Call, size: int) -> None:
         if is_part(reply, number):
@@ -203,6 +224,15 @@ class Channel:
         elif is_answer(reply, number) and is_whole(reply, call.parts):
             note_size(call.target, size)
             call.reply.set_result(reply)
+
+    def _begin_to_watch(self) -> None:
+        self._watching = self.loop.create_task(self._watch())
+        self._watching.add_done_callback(self._watched)
+
+    def _watched(self, watching: asyncio.Task[None]) -> None:
+        # The event loop ends, and cancels its tasks: nobody else may come to close the socket.
+        if watching is self._watching:
+            self.close()
 
     async def _watch(self) -> None:
         while True:
@@ -241,20 +271,21 @@ class Channel:
 
     def _begin_anew(self, *, calm: bool = False) -> None:
         self._given_up = math.inf
-        old = self._reading, self._socket, self._monitor
+        reading, *old = self._reading, self._socket, self._monitor
         with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
             self._open(calm=calm)
-            _close(*old)
+            reading.cancel()
+            _link.shut(*old)
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
-        self._watching.cancel()
-        for call in self.waiting.values():
-            if not call.reply.done():
-                call.reply.set_exception(self._session.lost(call.target))
-        _close(self._reading, self._socket, self._monitor)
-
-
-def _close(reading: asyncio.Task[None], socket: Any, monitor: Any) -> None:
-    reading.cancel()
-    _link.shut(socket, monitor)
+        if self.closed:
+            return
+        self.closed = True
+        if not self.loop.is_closed():  # else nobody waits
+            self._watching.cancel()
+            self._reading.cancel()
+            for call in self.waiting.values():
+                call.fail(self._session.lost(call.target))
+            self._up.set()
+        _link.shut(self._socket, self._monitor)

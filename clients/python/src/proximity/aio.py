@@ -18,7 +18,7 @@ import zmq
 from . import _lease, _link, client
 from ._attempt import Attempt, LostError
 from ._channel import Channel
-from ._parts import Progress
+from ._parts import Progress, unreadable
 from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_name, positive
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface, Method
@@ -28,20 +28,34 @@ HELLO_PATIENCE_S = 3.0
 connection is dead, though nobody has closed it, and another is made."""
 
 
+_links: weakref.WeakSet[AsyncLink] = weakref.WeakSet()
+# What a process had before it forked: its child must neither use nor close it.
+_inherited: list[Channel] = []
+
+
 class AsyncLink:
     """A client's way to one agent, for asyncio."""
 
     def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
         self.session = Session(_link.address(url))
         self.closed = False
-        self._context = context or zmq.Context.instance()
-        self._channel: Channel | None = None
+        self._context = context
+        self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
+        # At the end of the process its loops need no more of this.
+        weakref.finalize(self, _close_all, self._channels).atexit = False
+        _links.add(self)
 
     def channel(self) -> Channel:
         """Gives the connection that belongs to the running event loop."""
-        channel = self._channel
-        if channel is None or channel.loop is not asyncio.get_running_loop():
-            channel = self._channel = Channel(self._context, self.session)
+        loop = asyncio.get_running_loop()
+        channel = self._channels.get(loop)
+        if channel is None or channel.closed:
+            for other in list(self._channels):
+                over = self._channels.pop(other, None) if other.is_closed() else None
+                if over is not None:
+                    over.close()
+            context = self._context or zmq.Context.instance()
+            channel = self._channels[loop] = Channel(context, self.session)
         return channel
 
     async def call(
@@ -72,7 +86,10 @@ class AsyncLink:
                 raise attempt.failed(error, timeout) from None
             if "ok" in reply:
                 return reply["ok"]
-            failure = attempt.refused(reply)
+            try:
+                failure = attempt.refused(reply)
+            except Exception as error:  # what should tell an error does not
+                failure = unreadable(session, target, f"{type(error).__name__}: {error}")
             if failure is not None:
                 raise failure
 
@@ -100,6 +117,8 @@ class AsyncLink:
                 channel.give_up_if_dead()
                 raise
             except CallError as error:
+                if channel.closed:
+                    raise channel.gone(target) from None
                 sent = isinstance(error, OutcomeUnknown)
                 if sent and not isinstance(error, Timeout):
                     raise _no_agent(self.session.url, target, error) from None
@@ -118,10 +137,34 @@ class AsyncLink:
         return self.session
 
     def close(self) -> None:
-        """Closes the connection. A later call opens another."""
+        """Closes the connections. A later call opens another."""
+        own = None
+        with contextlib.suppress(RuntimeError):  # no loop runs here
+            own = self._channels.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            own.close()
+        self.close_soon()
+
+    def close_soon(self) -> None:
+        """As `close`, at any time and in any thread: where a loop runs, in its next turn."""
         self.closed = True
-        channel, self._channel = self._channel, None
-        if channel is not None and not channel.loop.is_closed():
+        _close_all(self._channels)
+
+    def begin_anew(self) -> None:
+        """Forgets, in a forked child, what belongs to its parent."""
+        _inherited.extend(self._channels.values())
+        self._channels.clear()
+        self._context = None
+        self.session.begin()
+
+
+def _close_all(channels: dict[asyncio.AbstractEventLoop, Channel]) -> None:
+    while channels:
+        loop, channel = channels.popitem()
+        if loop.is_running():
+            with contextlib.suppress(RuntimeError):  # it has just ended, and closed it so
+                loop.call_soon_threadsafe(channel.close)
+        else:
             channel.close()
 
 
@@ -135,6 +178,8 @@ def _no_agent(url: str, target: Target, error: CallError) -> CallError:
     )
 
 
+# After a try in vain a lease is soon tried to be renewed again: there may be little of it left.
+_AGAIN_S = 0.1
 _OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")
 
 
@@ -200,15 +245,16 @@ class AsyncLease:
 
     async def _renew(self) -> None:
         terms = self._terms
-        every, target = terms.ttl / 3, terms.target("renew")
-        renewed = time.monotonic()
+        pause = every = terms.ttl / 3
+        target, renewed = terms.target("renew"), time.monotonic()
         while not self._lost:
-            await asyncio.sleep(every)
+            await asyncio.sleep(pause)
             asked = time.monotonic()
             try:
                 await self._link.call(target, terms.args, {}, every)
-                renewed = asked
+                renewed, pause = asked, every
             except ProximityError as error:
+                pause = _AGAIN_S
                 self._lost = _lease.is_over(error, terms.ttl, renewed)
 
 
@@ -338,6 +384,8 @@ _async_links: weakref.WeakKeyDictionary[_link.Link, AsyncLink] = weakref.WeakKey
 def _after_fork() -> None:
     global _loop, _lock
     _loop, _lock = None, threading.Lock()
+    for link in _links:
+        link.begin_anew()
     _async_links.clear()
 
 
@@ -347,8 +395,13 @@ os.register_at_fork(after_in_child=_after_fork)
 def _background() -> asyncio.AbstractEventLoop:
     global _loop
     if _loop is None:
-        _loop = asyncio.new_event_loop()
-        threading.Thread(target=_loop.run_forever, name="proximity", daemon=True).start()
+        loop = asyncio.new_event_loop()
+        try:
+            threading.Thread(target=loop.run_forever, name="proximity", daemon=True).start()
+        except BaseException:
+            loop.close()
+            raise
+        _loop = loop
     return _loop
 
 
@@ -366,8 +419,7 @@ def submit(
         if beside is None or beside.closed:
             beside = _async_links[link] = AsyncLink(link.url, link.context)
             # Outlives neither its link nor the link's close().
-            closing = beside.close
-            link.closers.append(lambda: loop.call_soon_threadsafe(closing))
+            link.closers.append(beside.close_soon)
     future = asyncio.run_coroutine_threadsafe(beside.call(target, args, kwargs, timeout), loop)
     # The call outlives a proxy that its caller has dropped.
     future.add_done_callback(lambda _: link)
