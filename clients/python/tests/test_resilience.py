@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from conftest import Process, free_url, until
 from objects import Bench
-from proximity import CallError, NotSent, OutcomeUnknown, Proxy, Server
+from proximity import CallError, NotSent, OutcomeUnknown, Proxy, Server, _session
+from proximity._codec import Packer
+from proximity._session import Target
 
 HERE = Path(__file__).parent
 
@@ -419,9 +422,9 @@ def test_a_clock_that_went_wrong_is_set_right(proxy: Proxy) -> None:
     """As after a laptop slept: the agent's clock is ahead of what was believed."""
     assert proxy.add(1) == 3
     session = proxy._link.session
-    session._offset -= 3600.0
+    session.run.offset -= 3600.0
     assert proxy.add(2) == 4, "refused as expired, then made again"
-    session._offset += 3600.0
+    session.run.offset += 3600.0
     session.fresh_until = time.monotonic() - 1
     assert proxy.add(3) == 5
     assert session.fresh_until > time.monotonic() + 50
@@ -429,9 +432,35 @@ def test_a_clock_that_went_wrong_is_set_right(proxy: Proxy) -> None:
 
 def test_an_earlier_epoch_is_found_out_and_the_call_made_again(proxy: Proxy) -> None:
     assert proxy.add(1) == 3
-    proxy._link.session._epoch_key = b"\xa5epoch\x07"
+    proxy._link.session.run.key = b"\xa5epoch\x07"
     assert proxy.count() == 1
     assert proxy.count() == 2
+
+
+def test_a_request_beside_a_hello_has_epoch_and_clock_of_the_same_run(proxy: Proxy) -> None:
+    """At each step of taking a hello in, as another thread may make its request there."""
+    assert proxy.echo(1) == 1
+    session, target, end = proxy._link.session, Target("call", "bench", "echo"), time.monotonic()
+
+    def request() -> tuple[int, int]:
+        made: Any = msgpack.unpackb(session.request(Packer(), target, (), {}, end, 1))
+        return made["epoch"], made["expires"]
+
+    def step(frame: Any, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename == _session.__file__:
+            sys.settrace(None)
+            seen.add(request())
+            sys.settrace(step)
+        return step
+
+    before, seen = request(), set()
+    # A later run, on a machine whose clock is ahead by an hour.
+    hello = {"epoch": 7, "now": before[1] + 3_600_000, "objects": {}, "limits": {}}
+    sys.settrace(step)
+    session.greet({"v": 2, "ok": hello}, time.monotonic())
+    sys.settrace(None)
+    assert len({before, request()}) == 2
+    assert seen == {before, request()}
 
 
 def test_proxies_leave_nothing_behind(server: Server) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import _codec
-from ._session import Session, Target
+from ._session import Run, Session, Target
 from .errors import CallError, NotExecuted, OutcomeUnknown, ProximityError, call_error
 from .interface import Interface
 
@@ -53,8 +53,8 @@ class Attempt:
     __slots__ = (
         "_clock_is_new",
         "_end",
-        "_epoch",
         "_hash",
+        "_run",
         "_session",
         "_stale",
         "_target",
@@ -68,7 +68,7 @@ class Attempt:
         self._target = target
         self._end = end
         # The run that the last copy was for, and that of the last one that was lost.
-        self._epoch: int | None = None
+        self._run: Run | None = None
         self._was: int | None = None
         self._hash: int | None = None
         self._stale = 0
@@ -83,14 +83,16 @@ class Attempt:
     ) -> bytes:
         """Gives the bytes of a copy, for the agent's present run; raises as `Session.request`."""
         session = self._session
-        self._epoch = session.epoch
-        return session.request(pack, self._target, args, kwargs, self._end, self.number, progress)
+        run = self._run = session.run
+        return session.request(
+            pack, self._target, args, kwargs, self._end, self.number, progress, run
+        )
 
     def lose(self) -> None:
         """Notes that the connection broke over which a copy was sent."""
-        if self._epoch is not None:
-            self._was = self._epoch
-            self._hash = self._session.objects.get(self._target.name)
+        if self._run is not None:
+            self._was = self._run.epoch
+            self._hash = self._run.objects.get(self._target.name)
 
     @property
     def is_lost(self) -> bool:

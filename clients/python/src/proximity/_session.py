@@ -115,6 +115,27 @@ class Target:
         return f"{self.name}.{self.proc}"
 
 
+class Run:
+    """What an agent said of itself in one reply to hello; never changed."""
+
+    __slots__ = ("epoch", "key", "latest", "objects", "offset")
+
+    def __init__(
+        self,
+        epoch: int = 0,
+        objects: dict[str, int] | None = None,
+        now: int = 0,
+        arrived: float = math.inf,
+    ) -> None:
+        self.epoch = epoch
+        self.objects = objects or {}
+        self.key = _EPOCH + _codec.Packer().pack(epoch)
+        # The agent's clock read this at least as long ago as the reply took, so that no call can
+        # start there after we gave it up here.
+        self.offset = now / 1000 - arrived
+        self.latest = arrived + LONGEST
+
+
 HELLO = Target("hello")
 LOOK = "look at the device before you repeat it: read back what it should have changed"
 """What to do about a write of which nobody knows whether it ran."""
@@ -125,9 +146,7 @@ class Session:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.objects: dict[str, int] = {}
         self.agent: dict[str, Any] = {}
-        self.epoch = 0
         self.max_frame = _codec.MAX_FRAME
         self.window = 16
         self.max_reply = MAX_REPLY
@@ -136,9 +155,7 @@ class Session:
         self.kept = False
         self.chunks = False
         self.fresh_until = -math.inf
-        self._epoch_key = b""
-        self._offset = 0.0
-        self._latest = math.inf
+        self.run = Run()
         self.begin()
 
     def begin(self) -> None:
@@ -147,6 +164,16 @@ class Session:
         self._client = os.urandom(16)
         self._v_id = _V_ID + self._client
         self._count = itertools.count(1)
+
+    @property
+    def epoch(self) -> int:
+        """The number of the agent's present run; 0 before the first hello."""
+        return self.run.epoch
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """The agent's objects, each with the hash of its interface."""
+        return self.run.objects
 
     def number(self) -> int:
         """Gives the number of a request that is still to be made."""
@@ -161,8 +188,9 @@ class Session:
         deadline: float,
         number: int,
         progress: bool = False,
+        run: Run | None = None,
     ) -> bytes:
-        """Gives the bytes of request `number`.
+        """Gives the bytes of request `number`, for that run of the agent or the present one.
 
         Raises TypeError or ValueError for arguments that the wire has no form for, and NotSent for
         a request that is larger than the agent takes.
@@ -170,8 +198,9 @@ class Session:
         keys = 7
         parts = [b"", self._v_id, pack.flat(number), target.op_key]
         if target.timed:
-            expires = int((min(deadline, self._latest) + self._offset) * 1000)
-            parts += (self._epoch_key, _EXPIRES, pack.flat(expires if expires > 0 else 0))
+            run = run or self.run
+            expires = int((min(deadline, run.latest) + run.offset) * 1000)
+            parts += (run.key, _EXPIRES, pack.flat(expires if expires > 0 else 0))
             keys = 9
         if target.holding.key:
             parts.append(target.holding.key)
@@ -227,20 +256,15 @@ class Session:
             raise self.failure(reply, HELLO)
         hello = reply["ok"]
         self.agent = hello
-        self.objects = dict(hello["objects"])
-        self.epoch = hello["epoch"]
         limits = hello.get("limits", {})
         self.max_frame = limits.get("max_frame", _codec.MAX_FRAME)
         self.window = max(1, min(16, limits.get("max_inflight", 16)))
         features = hello.get("features", ())
         self.kept = "kept" in features
         self.chunks = "chunks" in features and limits.get("chunk", 0) > 0
-        self._epoch_key = _EPOCH + _codec.Packer().pack(self.epoch)
-        # The agent's clock read this at least as long ago as the reply took, so that no call can
-        # start there after we gave it up here.
-        self._offset = hello["now"] / 1000 - arrived
+        # In one assignment: another thread must not meet the new epoch with the old clock.
+        self.run = Run(hello["epoch"], dict(hello["objects"]), hello["now"], arrived)
         self.fresh_until = arrived + FRESH
-        self._latest = arrived + LONGEST
 
     def failure(self, reply: dict[str, Any], target: Target) -> ProximityError:
         """Gives the error that a reply tells."""
