@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import pickle
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from conftest import binary, until
 from played import Asked, Played
-from proximity import Agent, AsyncProxy, LeaseLost, Locked, NotExecuted, Proxy
+from proximity import Agent, AsyncProxy, LeaseLost, Locked, NotExecuted, Proxy, _codec
 from proximity._session import Target
 
 
@@ -167,6 +168,169 @@ def test_a_time_out_of_range_is_said() -> None:
     proxy = Proxy("tcp://127.0.0.1:1", "counter")
     with pytest.raises(ValueError, match="ttl is 0; it must be 1 to 300 seconds"):
         proxy.lock(ttl=0)
+
+
+class Kept:
+    """An agent's part in leases: `lock` is answered, `renew` as told, and what comes is noted."""
+
+    def __init__(self, renew: Callable[[Asked], object]) -> None:
+        self.renew = renew
+        self.renewals = self.releases = 0
+
+    def __call__(self, asked: Asked) -> None:
+        self.renewals += asked.op == "renew"
+        self.releases += asked.op == "release"
+        if asked.op == "renew":
+            self.renew(asked)
+        else:
+            asked.send(ok={"expires": 1, "ttl": 1})
+
+
+def grant(asked: Asked) -> None:
+    asked.send(ok={"expires": 1, "ttl": 1})
+
+
+async def held(url: str, ttl: float, over: Callable[[], object]) -> bool:
+    """Holds a lease until `over`; whether it is lost then."""
+    async with AsyncProxy(url, "foo") as foo, foo.lock(ttl=ttl) as lease:
+        end = time.monotonic() + 20
+        while not (lease.is_lost or over()):
+            assert time.monotonic() < end
+            await asyncio.sleep(0.01)
+        return lease.is_lost
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_renewal_that_failed_is_tried_again_as_long_as_the_lease_may_stand(
+    asynchronous: bool,
+) -> None:
+    """The first is not answered: the next at a third of the time behind that would be too late."""
+    ttl, failed = 3.0, []
+    came: list[float] = []
+
+    def once(asked: Asked) -> None:
+        came.append(time.monotonic())
+        if failed:
+            grant(asked)
+        failed.append(asked)
+
+    kept = Kept(once)
+    with Played(kept) as agent:
+        began = time.monotonic()
+        if asynchronous:
+            assert not asyncio.run(held(agent.url, ttl, lambda: len(came) > 1))
+        else:
+            with Proxy(agent.url, "foo") as foo, foo.lock(ttl=ttl) as lease:
+                until(lambda: len(came) > 1 or lease.is_lost, "it is renewed")
+                assert not lease.is_lost
+        assert came[1] - began < ttl - 0.3
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_lease_that_nobody_renews_any_more_is_told_as_lost(
+    asynchronous: bool, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its object is gone, or the user's own code for values fails."""
+
+    def renew(asked: Asked) -> None:
+        if gone:
+            asked.send(error={"class": "KeyError", "message": "no foo", "executed": "no"})
+        else:
+            asked.send(ok={"its": "own"})
+
+    def decode(value: list[Any]) -> list[Any]:
+        if "its" in value[1]:
+            raise ArithmeticError("the decoder's")
+        return value
+
+    monkeypatch.setattr(_codec, "_decoders", [decode])
+    with Played(Kept(renew)) as agent:
+        if asynchronous:
+            assert asyncio.run(held(agent.url, 1, lambda: False))
+        else:
+            with Proxy(agent.url, "foo") as foo, foo.lock(ttl=1) as lease:
+                until(lambda: lease.is_lost, "it is told")
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_end_of_a_lease_whose_object_is_gone_hides_no_error_of_the_block(
+    asynchronous: bool,
+) -> None:
+    def answer(asked: Asked) -> None:
+        if asked.op == "release":
+            asked.send(error={"class": "KeyError", "message": "no foo", "executed": "no"})
+        else:
+            grant(asked)
+
+    async def fail() -> None:
+        async with AsyncProxy(agent.url, "foo") as foo, foo.lock():
+            raise LookupError("the block's own")
+
+    with Played(answer) as agent, Proxy(agent.url, "foo") as foo:
+        with pytest.raises(LookupError, match="the block's own"):
+            if asynchronous:
+                asyncio.run(fail())
+            else:
+                with foo.lock():
+                    raise LookupError("the block's own")
+        with foo.lock():
+            pass
+
+
+FORKED = """
+import asyncio, os, sys
+from proximity import AsyncProxy, Proxy
+
+def fork():
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+    return child
+
+async def beside():
+    async with AsyncProxy(sys.argv[1], "foo") as foo:
+        lease = await foo.lock()
+        child = fork()
+        if child:
+            print("held", flush=True)
+            sys.stdin.readline()
+        await lease.release()
+        if not child:
+            os._exit(0)
+
+with Proxy(sys.argv[1], "foo") as foo:
+    with foo.lock() as lease:
+        child = fork()
+        if child:
+            print("held", flush=True)
+            sys.stdin.readline()
+    if not child:
+        os._exit(0)
+asyncio.run(beside())
+"""
+
+
+def test_a_forked_child_that_leaves_the_block_leaves_the_lease_to_its_parent(
+    tmp_path: Path,
+) -> None:
+    script = tmp_path / "forked.py"
+    script.write_text(FORKED)
+    kept = Kept(grant)
+    with Played(kept) as agent:
+        command = [sys.executable, "-W", "ignore::DeprecationWarning", str(script), agent.url]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for released in (0, 1):
+            assert process.stdout.readline() == "held\n"
+            assert kept.releases == released
+            process.stdin.write("\n")
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert kept.releases == 2
 
 
 def test_the_end_of_a_block_waits_for_no_agent() -> None:

@@ -20,6 +20,10 @@ DEFAULT_TTL = 30.0
 
 # Seconds that the end of a lease may take to be told. Told or not, it ends by itself.
 GOODBYE_S = 1.0
+
+AGAIN_S = 0.25
+"""Seconds until a renewal that failed is tried again, as long as the lease may stand."""
+
 _MAX_HOLDER = 128
 
 
@@ -60,10 +64,10 @@ class Terms:
 class Lease:
     """An object that nobody else may change meanwhile; made by `Proxy.lock`.
 
-    It ends with its ``with`` block, with `release`, or with this program. A thread renews it after
-    each third of its time. It is lost before when someone steals it, or when the agent is restarted
-    or out of reach for all its time: then calls raise `LeaseLost`, or `Locked` where another has
-    the object by now, and change nothing.
+    It ends with its ``with`` block, with `release`, or with this program, not with a forked child
+    of it. A thread renews it after each third of its time. It is lost before when someone steals
+    it, or when the agent is restarted or out of reach for all its time: then calls raise
+    `LeaseLost`, or `Locked` where another has the object by now, and change nothing.
 
     taken_from: who had it before, if it was stolen; else None
     """
@@ -75,6 +79,8 @@ class Lease:
         self._timeout = timeout
         self._ended = threading.Event()
         self._lost = False
+        self._process = os.getpid()
+        self._renewed = time.monotonic()
         reply = link.call(terms.target(op), terms.args, terms.kwargs, timeout)
         self.taken_from: str | None = reply.get("from")
         holding.key = terms.key
@@ -97,24 +103,30 @@ class Lease:
     def _release(self, timeout: float) -> None:
         if self._ended.is_set():
             return
-        self._ended.set()
+        is_ours = self._process == os.getpid()
+        if is_ours:  # a forked child has no thread that waits for this, and its lock may be taken
+            self._ended.set()
         if self._holding.key == self._terms.key:
             self._holding.key = b""
-        self._link.call(self._terms.target("release"), (), {}, timeout)
+        if is_ours:
+            self._link.call(self._terms.target("release"), (), {}, timeout)
 
     def _renew(self) -> None:
         terms = self._terms
         every, target = terms.ttl / 3, terms.target("renew")
-        renewed = time.monotonic()
-        while not self._ended.wait(every):
+        pause = every
+        while not self._ended.wait(pause):
             asked = time.monotonic()
+            left = self._renewed + terms.ttl - asked
             try:
-                self._link.call(target, terms.args, {}, every)
-                renewed = asked
-            except ProximityError as error:
-                self._lost = is_over(error, terms.ttl, renewed)
-            if self._lost:
-                return
+                self._link.call(target, terms.args, {}, max(0.001, min(every, left)))
+                self._renewed, pause = asked, every
+            # Whatever it is, as of a decoder of the user's: nobody would renew it any more.
+            except Exception as error:
+                self._lost = is_over(error, terms.ttl, self._renewed)
+                if self._lost:
+                    return
+                pause = AGAIN_S
 
     def __enter__(self) -> Lease:
         return self
@@ -125,8 +137,8 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Told or not, it ends: no reason for the program to fail.
-        with contextlib.suppress(CallError):
+        # Told or not, it ends, as with an object that is gone: no reason for the program to fail.
+        with contextlib.suppress(ProximityError):
             self._release(min(self._timeout, GOODBYE_S))
 
     def __repr__(self) -> str:
@@ -134,9 +146,11 @@ class Lease:
         return f"<Lease of '{self._terms.target('lock').name}' at {self._link.url}: {state}>"
 
 
-def is_over(error: ProximityError, ttl: float, renewed: float) -> bool:
+def is_over(error: Exception, ttl: float, renewed: float) -> bool:
     """Whether a lease last renewed at `renewed` has ended, which could not be renewed."""
-    return isinstance(error, (LeaseLost, Locked)) or time.monotonic() - renewed > ttl
+    # What is no CallError comes from an object that is gone, or will come again each time.
+    is_final = isinstance(error, (LeaseLost, Locked)) or not isinstance(error, CallError)
+    return is_final or time.monotonic() - renewed >= ttl
 
 
 def listed(reply: list[dict[str, Any]]) -> list[LeaseInfo]:

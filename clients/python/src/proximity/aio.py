@@ -178,8 +178,6 @@ def _no_agent(url: str, target: Target, error: CallError) -> CallError:
     )
 
 
-# After a try in vain a lease is soon tried to be renewed again: there may be little of it left.
-_AGAIN_S = 0.1
 _OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")
 
 
@@ -202,6 +200,7 @@ class AsyncLease:
         self._timeout = timeout
         self._task: asyncio.Task[None] | None = None
         self._lost = False
+        self._process = os.getpid()
 
     @property
     def is_lost(self) -> bool:
@@ -214,6 +213,7 @@ class AsyncLease:
     async def __aenter__(self) -> AsyncLease:
         terms = self._terms
         target = terms.target(self._op)
+        self._renewed = time.monotonic()
         reply = await self._link.call(target, terms.args, terms.kwargs, self._timeout)
         self.taken_from = reply.get("from")
         self._holding.key = terms.key
@@ -226,8 +226,8 @@ class AsyncLease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Told or not, it ends: no reason for the program to fail.
-        with contextlib.suppress(CallError):
+        # Told or not, it ends, as with an object that is gone: no reason for the program to fail.
+        with contextlib.suppress(ProximityError):
             await self._release(min(self._timeout, _lease.GOODBYE_S))
 
     async def release(self) -> None:
@@ -241,21 +241,25 @@ class AsyncLease:
         task.cancel()
         if self._holding.key == self._terms.key:
             self._holding.key = b""
+        if self._process != os.getpid():
+            return
         await self._link.call(self._terms.target("release"), (), {}, timeout)
 
     async def _renew(self) -> None:
         terms = self._terms
-        pause = every = terms.ttl / 3
-        target, renewed = terms.target("renew"), time.monotonic()
+        every, target = terms.ttl / 3, terms.target("renew")
+        pause = every
         while not self._lost:
             await asyncio.sleep(pause)
             asked = time.monotonic()
+            left = self._renewed + terms.ttl - asked
             try:
-                await self._link.call(target, terms.args, {}, every)
-                renewed, pause = asked, every
-            except ProximityError as error:
-                pause = _AGAIN_S
-                self._lost = _lease.is_over(error, terms.ttl, renewed)
+                await self._link.call(target, terms.args, {}, max(0.001, min(every, left)))
+                self._renewed, pause = asked, every
+            # Whatever it is, as of a decoder of the user's: nobody would renew it any more.
+            except Exception as error:
+                self._lost = _lease.is_over(error, terms.ttl, self._renewed)
+                pause = _lease.AGAIN_S
 
 
 class AsyncProxy:
