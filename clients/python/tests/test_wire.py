@@ -361,16 +361,20 @@ def test_the_released_messages_are_understood(name: str) -> None:
     from proximity._session import is_answer
 
     reply = msgpack.unpackb(golden_messages()[name])
-    session = Session("tcp://127.0.0.1:1")
+    session, target = Session("tcp://127.0.0.1:1"), Target("call", "foo", "echo")
+    session.client = reply["id"][0] if reply["id"] else b""
     if "progress" in reply or "chunk" in reply:
-        assert not is_answer(reply, 258)
+        assert not is_answer(reply, session, target, 258)
         return
-    assert is_answer(reply, 258)
+    assert is_answer(reply, session, target, 258)
+    if reply["id"]:
+        session.client = session.client[::-1]
+        assert not is_answer(reply, session, target, 258), "it is another client's"
     if name == "message ok hello":
         session.greet(reply, 1.0)
         assert session.objects == {"animals.angry": 7, "foo": 2**64 - 1}
     elif "error" in reply:
-        error = session.failure(reply, Target("call", "foo", "echo"))
+        error = session.failure(reply, target)
         kinds = {
             "message refused": "NotExecuted",
             "message perhaps executed": "RemoteError",

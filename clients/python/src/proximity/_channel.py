@@ -14,8 +14,17 @@ import zmq.asyncio
 
 from . import _codec, _link
 from ._attempt import LostError
-from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of, unreadable
-from ._session import GIVEN_UP_S, HELLO, HURRY_PAUSE_S, HURRY_S, Session, Target, is_answer
+from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of
+from ._session import (
+    GIVEN_UP_S,
+    HELLO,
+    HURRY_PAUSE_S,
+    HURRY_S,
+    Session,
+    Target,
+    is_answer,
+    unreadable,
+)
 from .errors import CallError, NotSent, call_error
 
 # Callers who wait for less cannot tell a dead connection from a long way.
@@ -178,7 +187,7 @@ class Channel:
         """Takes a message in; whatever it is, others can be read after it."""
         try:
             reply = _codec.unpack(frame.buffer)
-            told = number_of(reply)
+            told = number_of(reply, self._session.client)
         except Exception as error:  # of MessagePack, or of a decoder of the user's
             self._unread(frame.buffer, error)
             return
@@ -202,7 +211,7 @@ class Channel:
     def _unread(self, data: memoryview, error: Exception) -> None:
         """Ends the call whose answer cannot be read, as far as that can be told."""
         try:
-            number = number_of(_codec.unpack_bare(data))
+            number = number_of(_codec.unpack_bare(data), self._session.client)
             is_sound = True  # it is the decoder's error
         except Exception:
             number, is_sound = None, False
@@ -211,17 +220,14 @@ class Channel:
             call.fail(error)
         elif call is not None:
             why = f"{type(error).__name__}: {error}"
-            call.fail(unreadable(self._session, call.target, why))
+            call.fail(unreadable(self._session.url, call.target, why))
 
     def _arrived(self, reply: Any, number: int, call: _Call, size: int) -> None:
-        if is_part(reply, number):
+        if is_part(reply, self._session.client, number):
             more = call.parts.take(reply)
             if more:
                 self._tell(self._session.credit(self.packer, number, more))
-        elif call.target is not HELLO and not isinstance(reply, dict):
-            why = f"it is no dict, but of the type {type(reply).__name__}"
-            raise unreadable(self._session, call.target, why)
-        elif is_answer(reply, number) and is_whole(reply, call.parts):
+        elif is_answer(reply, self._session, call.target, number) and is_whole(reply, call.parts):
             note_size(call.target, size)
             call.reply.set_result(reply)
 

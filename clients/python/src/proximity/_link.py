@@ -30,6 +30,8 @@ from ._session import (
     Session,
     Target,
     is_answer,
+    no_agent,
+    unreadable,
 )
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
 from .interface import Interface
@@ -196,12 +198,12 @@ class Connection:
         parts: Parts | None = None
         while True:
             reply = self.receive(session, target, began, end)
-            if is_answer(reply, number):
+            if is_answer(reply, session, target, number):
                 if is_whole(reply, parts):
                     self._sent = 0
                     self.used = time.monotonic()
                     return reply
-            elif is_part(reply, number):
+            elif is_part(reply, session.client, number):
                 parts = parts or Parts(session, target, progress)
                 more = parts.take(reply)
                 if more:
@@ -284,11 +286,7 @@ class Connection:
         try:
             return _codec.unpack(data)
         except ValueError as error:
-            raise call_error(
-                OutcomeUnknown,
-                f"{target}: the reply of {session.url} is no MessagePack",
-                detail=[str(error)],
-            ) from error
+            raise unreadable(session.url, target, f"ValueError: {error}") from error
 
     def _wait(self, session: Session, target: Target, began: float, end: float) -> None:
         """Waits for a message, the end of the time or of the connection."""
@@ -466,11 +464,16 @@ class Link:
                 break
             except LostError:
                 continue
-            except OutcomeUnknown:
+            except OutcomeUnknown as error:
+                if not isinstance(error, Timeout):
+                    raise no_agent(self.url, target, error) from None
                 raise self.session.not_greeted(target, end - began) from None
             except NotSent:
                 raise self.session.not_sent(target, end - began) from None
-        self.session.greet(reply, time.monotonic())
+        try:
+            self.session.greet(reply, time.monotonic())
+        except OutcomeUnknown as error:
+            raise no_agent(self.url, target, error) from None
         self.state = "connected"
         for proxy in list(self.proxies):
             proxy._forget_if_changed(self.session.objects)
@@ -493,7 +496,13 @@ class Link:
     def describe(self, name: str, timeout: float) -> Interface:
         """Gives the interface of an object."""
         __tracebackhide__ = True
-        return Interface(self.call(Target("describe", name), (), NO_KWARGS, timeout))
+        target = Target("describe", name)
+        text = self.call(target, (), NO_KWARGS, timeout)
+        try:
+            return Interface(text)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise unreadable(self.url, target, why) from None
 
     def close(self) -> None:
         """Closes the connections that are not in use; a later call opens another."""

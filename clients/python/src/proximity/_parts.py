@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _codec
 from ._session import FIRST_CREDIT, Session, Target
-from .errors import CallError, OutcomeUnknown, RemoteError, call_error
+from .errors import RemoteError
 
 Progress = Callable[[int, int, str], object]
 """Is told how much is done, of how much (0 where that is not known), and of what."""
@@ -18,35 +18,27 @@ _STEP = 8
 _BULK = 2 << 20
 
 
-def is_part(reply: Any, number: int) -> bool:
+def is_part(reply: Any, client: bytes, number: int) -> bool:
     """Whether a message is one that comes for request `number` before its final reply."""
     return (
         isinstance(reply, dict)
         and reply.get("v") == 2
         and ("chunk" in reply or "progress" in reply)
-        and bool(reply.get("id"))
-        and reply["id"][1] == number
+        and reply.get("id") == [client, number]
     )
 
 
-def number_of(reply: Any) -> int | None:
+def number_of(reply: Any, client: bytes) -> int | None:
     """Gives the number of the request that a message is for; None where it does not tell.
 
-    Raises ValueError where it tells something else.
+    Raises ValueError where it tells something else. It is 0 where another client made the request.
     """
     identity = reply.get("id") if isinstance(reply, dict) else None
     if identity is None:
         return None
     if type(identity) is list and len(identity) == 2 and type(identity[1]) is int:
-        return identity[1]
+        return identity[1] if identity[0] == client else 0
     raise ValueError("its id is not that of a request")
-
-
-def unreadable(session: Session, target: Target, why: str) -> CallError:
-    """The error for a request that was answered with what is no answer."""
-    return call_error(
-        OutcomeUnknown, f"{target}: the reply of {session.url} cannot be read", detail=[why]
-    )
 
 
 class Parts:
@@ -100,7 +92,8 @@ class Parts:
 
     def whole(self, reply: dict[str, Any]) -> bool:
         """Makes the final `reply` one with its value in it; false where chunks are missing."""
-        if [len(self._chunks), self._size] != reply["chunks"] or not self._chunks:
+        got = len(self._chunks)
+        if not got or got != self._count or [got, self._size] != reply["chunks"]:
             return False
         data = b"".join(self._chunks)
         self._chunks = []

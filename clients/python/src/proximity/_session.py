@@ -132,7 +132,7 @@ class Run:
         self.key = _EPOCH + _codec.Packer().pack(epoch)
         # The agent's clock read this at least as long ago as the reply took, so that no call can
         # start there after we gave it up here.
-        self.offset = now / 1000 - arrived
+        self.offset = now / 1000 - arrived if arrived < math.inf else 0.0
         self.latest = arrived + LONGEST
 
 
@@ -161,8 +161,8 @@ class Session:
     def begin(self) -> None:
         """Starts anew under another client id, as a forked child must."""
         self.fresh_until = -math.inf
-        self._client = os.urandom(16)
-        self._v_id = _V_ID + self._client
+        self.client = os.urandom(16)
+        self._v_id = _V_ID + self.client
         self._count = itertools.count(1)
 
     @property
@@ -236,7 +236,7 @@ class Session:
 
     def cancel(self, pack: _codec.Packer, number: int, deadline: float) -> bytes:
         """Gives the request that takes back call `number`."""
-        args = ((self._client, number),)
+        args = ((self.client, number),)
         return self.request(pack, Target("cancel"), args, {}, deadline, self.number())
 
     def credit(self, pack: _codec.Packer, number: int, more: int) -> bytes:
@@ -244,7 +244,10 @@ class Session:
         return self.request(pack, Target("credit"), (more,), {}, 0.0, number)
 
     def greet(self, reply: Any, arrived: float) -> None:
-        """Takes in the reply to hello, which arrived at `arrived` on our clock."""
+        """Takes in the reply to hello, which arrived at `arrived` on our clock.
+
+        Raises OutcomeUnknown where it lacks something.
+        """
         if not isinstance(reply, dict) or reply.get("v") != 2:
             raise call_error(
                 NotExecuted,
@@ -254,8 +257,12 @@ class Session:
             )
         if "ok" not in reply:
             raise self.failure(reply, HELLO)
-        hello = reply["ok"]
-        self.agent = hello
+        try:
+            self._take(reply["ok"], arrived)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise unreadable(self.url, HELLO, f"{type(error).__name__}: {error}") from None
+
+    def _take(self, hello: dict[str, Any], arrived: float) -> None:
         limits = hello.get("limits", {})
         self.max_frame = limits.get("max_frame", _codec.MAX_FRAME)
         self.window = max(1, min(16, limits.get("max_inflight", 16)))
@@ -264,13 +271,22 @@ class Session:
         self.chunks = "chunks" in features and limits.get("chunk", 0) > 0
         # In one assignment: another thread must not meet the new epoch with the old clock.
         self.run = Run(hello["epoch"], dict(hello["objects"]), hello["now"], arrived)
+        self.agent = hello
         self.fresh_until = arrived + FRESH
 
     def failure(self, reply: dict[str, Any], target: Target) -> ProximityError:
         """Gives the error that a reply tells."""
-        error = reply["error"]
-        message, detail, hint = error["message"], error.get("detail") or (), error.get("hint")
+        error = reply.get("error")
+        if not isinstance(error, dict) or not all(
+            isinstance(error.get(key) or "", str) for key in ("class", "message", "hint", "reason")
+        ):
+            return unreadable(self.url, target, "its error is none")
+        message, hint = error.get("message") or "", error.get("hint")
+        lines = error.get("detail")
+        detail = [str(line) for line in lines] if isinstance(lines, list) else []
         reason, executed = error.get("reason"), error.get("executed", "unknown")
+        if not (reason or (error.get("class") and "message" in error)):
+            return unreadable(self.url, target, "its error has no class and no reason")
         if not reason:
             return RemoteError.of(error["class"], message, detail, hint, executed)
         kind: type[CallError] = NotExecuted if executed == "no" else OutcomeUnknown
@@ -278,8 +294,9 @@ class Session:
             kind = LeaseLost
         if kind is NotExecuted and reason == "Locked":
             held = Locked(message, detail=detail, hint=hint)
-            held.holder = error.get("holder", "")
-            held.expires_in = error.get("expires_in", 0) / 1000
+            held.holder = str(error.get("holder", ""))
+            left = error.get("expires_in")
+            held.expires_in = left / 1000 if isinstance(left, (int, float)) else 0.0
             return held
         return call_error(
             kind,
@@ -355,13 +372,35 @@ class Session:
         )
 
 
-def is_answer(reply: Any, number: int) -> bool:
-    """Whether a message is the final reply to request `number`, and not a late or a partial one."""
-    if not isinstance(reply, dict) or reply.get("v") != 2:
-        return True  # no envelope: an agent of version 1
+def is_answer(reply: Any, session: Session, target: Target, number: int) -> bool:
+    """Whether a message is the final reply to request `number`, and not a late or a partial one.
+
+    Raises a CallError where it is no message of version 2, which only hello's reply may be.
+    """
+    if type(reply) is not dict or reply.get("v") != 2:
+        if target is HELLO:
+            return True  # an agent of version 1: `Session.greet` says so
+        raise unreadable(session.url, target, "it is no message of version 2")
     identity = reply.get("id")
-    # An agent that cannot read a request cannot tell its id either.
-    return (identity is None or identity[1] == number) and ("ok" in reply or "error" in reply)
+    if identity is None:
+        # An agent that cannot read a request cannot tell its id either.
+        return "error" in reply and "ok" not in reply
+    return identity == [session.client, number] and ("ok" in reply or "error" in reply)
+
+
+def unreadable(url: str, target: Target, why: str) -> CallError:
+    """The error for a request that was answered with what is no answer."""
+    return call_error(OutcomeUnknown, f"{target}: the reply of {url} cannot be read", detail=[why])
+
+
+def no_agent(url: str, target: Target, error: CallError) -> CallError:
+    """The error for a request before which hello was answered with what is no answer."""
+    return call_error(
+        NotSent,
+        f"{target} was not sent: {url} answered hello with what cannot be read",
+        detail=error.detail,
+        hint="is it an agent that listens on this address?",
+    )
 
 
 def positive(timeout: float | None, otherwise: float) -> float:

@@ -18,9 +18,18 @@ import zmq
 from . import _lease, _link, client
 from ._attempt import Attempt, LostError
 from ._channel import Channel
-from ._parts import Progress, unreadable
-from ._session import DEFAULT_TIMEOUT, HELLO, Holding, Session, Target, object_name, positive
-from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
+from ._parts import Progress
+from ._session import (
+    DEFAULT_TIMEOUT,
+    HELLO,
+    Holding,
+    Session,
+    Target,
+    no_agent,
+    object_name,
+    positive,
+)
+from .errors import CallError, OutcomeUnknown, ProximityError, Timeout
 from .interface import Interface, Method
 
 HELLO_PATIENCE_S = 3.0
@@ -86,10 +95,7 @@ class AsyncLink:
                 raise attempt.failed(error, timeout) from None
             if "ok" in reply:
                 return reply["ok"]
-            try:
-                failure = attempt.refused(reply)
-            except Exception as error:  # what should tell an error does not
-                failure = unreadable(session, target, f"{type(error).__name__}: {error}")
+            failure = attempt.refused(reply)
             if failure is not None:
                 raise failure
 
@@ -121,14 +127,17 @@ class AsyncLink:
                     raise channel.gone(target) from None
                 sent = isinstance(error, OutcomeUnknown)
                 if sent and not isinstance(error, Timeout):
-                    raise _no_agent(self.session.url, target, error) from None
+                    raise no_agent(self.session.url, target, error) from None
                 if sent:
                     channel.give_up_if_dead()
                 if patience < end:
                     continue
                 failure = self.session.not_greeted if sent else self.session.not_sent
                 raise failure(target, end - began) from None
-        self.session.greet(reply, time.monotonic())
+        try:
+            self.session.greet(reply, time.monotonic())
+        except OutcomeUnknown as error:
+            raise no_agent(self.session.url, target, error) from None
 
     async def greet(self, timeout: float) -> Session:
         """Says hello now; gives the session."""
@@ -166,16 +175,6 @@ def _close_all(channels: dict[asyncio.AbstractEventLoop, Channel]) -> None:
                 loop.call_soon_threadsafe(channel.close)
         else:
             channel.close()
-
-
-def _no_agent(url: str, target: Target, error: CallError) -> CallError:
-    """The error for a request before which hello was answered with what is no answer."""
-    return call_error(
-        NotSent,
-        f"{target} was not sent: {url} answered hello with what cannot be read",
-        detail=error.detail,
-        hint="is it an agent that listens on this address?",
-    )
 
 
 _OWN = ("close", "connect", "get", "lock", "set", "steal_lock", "with_timeout")

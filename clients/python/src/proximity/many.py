@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from . import client
 from ._attempt import Attempt, LostError
 from ._link import Link
-from ._parts import Parts, is_part, is_whole, number_of, unreadable
-from ._session import LOOK, Target, is_answer
+from ._parts import Parts, is_part, is_whole, number_of
+from ._session import LOOK, Target, is_answer, unreadable
 from .errors import NotExecuted, OutcomeUnknown, ProximityError, Timeout, call_error
 
 
@@ -217,17 +217,17 @@ def _settle(
 ) -> tuple[int, int] | None:
     """Takes a message in; gives a call's number and how many more chunks may come for it."""
     try:
-        number = number_of(reply)
+        number = number_of(reply, link.session.client)
     except ValueError as error:
-        raise unreadable(link.session, target, str(error)) from None
+        raise unreadable(link.session.url, target, str(error)) from None
     if not isinstance(reply, dict):
-        raise unreadable(link.session, target, "it is no dict")
+        raise unreadable(link.session.url, target, "it is no dict")
     if number is None:
         number = next(iter(waiting))
     item = waiting.get(number)
     if item is None or item.attempt is None:
         return None
-    if is_part(reply, number):
+    if is_part(reply, link.session.client, number):
         item.parts = item.parts or Parts(link.session, item.target, None)
         try:
             more = item.parts.take(reply)
@@ -236,7 +236,7 @@ def _settle(
             item.fail(error)
             return None
         return (number, more) if more else None
-    if not is_answer(reply, number):
+    if not is_answer(reply, link.session, item.target, number):
         return None
     if not is_whole(reply, item.parts):
         return None
@@ -244,10 +244,7 @@ def _settle(
     if "ok" in reply:
         item.future.set_result(reply["ok"])
         return None
-    try:
-        failure = item.attempt.refused(reply)
-    except Exception as error:  # what should tell an error does not
-        failure = unreadable(link.session, item.target, f"{type(error).__name__}: {error}")
+    failure = item.attempt.refused(reply)
     if failure is None:
         again.append(item)
     else:
@@ -258,7 +255,7 @@ def _settle(
 def _not_answered(link: Link, error: ProximityError, item: _Item, waited: float) -> ProximityError:
     """Gives what an error of the connection means for a call that was sent over it."""
     if isinstance(error, OutcomeUnknown) and not isinstance(error, Timeout):
-        return unreadable(link.session, item.target, error.message)
+        return unreadable(link.session.url, item.target, error.message)
     return link.session.not_answered(item.target, waited)
 
 
