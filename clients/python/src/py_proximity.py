@@ -15,6 +15,7 @@ Programs written for the original run unchanged. New ones find more in `proximit
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class PyProximityClient(Proxy):
     ) -> None:
         super().__init__(_Link(url, ctx), name, TIME_OUT if time_out is None else time_out)
         with contextlib.suppress(CallError):
-            self._load(_CONNECT_S)
+            self._load(time.monotonic() + _CONNECT_S)
 
     def __setattr__(self, name: str, value: Any) -> None:
         interface = self._interface
