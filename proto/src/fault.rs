@@ -4,7 +4,7 @@
 //! one line of fact, and behind it the detail and a hint.
 
 use alloc::{borrow::Cow, string::String, string::ToString, vec::Vec};
-use core::{error::Error, fmt, time::Duration};
+use core::{array::from_fn, error::Error, fmt, iter::repeat_n, mem::replace, time::Duration};
 
 /// An error on its way to a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,47 +251,76 @@ impl Reason {
     }
 }
 
+/// Names of more bytes than this are not compared: they come from outside as long as they may be, and nobody
+/// types them.
+const LONGEST: usize = 64;
+
+/// More slips than this make another word, however long it is.
+const MOST: usize = 4;
+
+/// What is compared of two words: letters whose places differ by no more than the slips there may be.
+const BAND: usize = 2 * MOST + 1;
+
 /// The name in `known` that a person who wrote `given` most likely meant.
 pub fn did_you_mean<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if given.len() > LONGEST {
+        return None;
+    }
     let letters: Vec<char> = given.chars().collect();
+    let mut meant = Vec::with_capacity(LONGEST + 3 * MOST);
     known
-        .filter_map(|name| slips(&letters, &name.chars().collect::<Vec<_>>()).zip(Some(name)))
+        .filter(|name| name.len() <= LONGEST)
+        .filter_map(|name| {
+            meant.clear();
+            meant.extend(repeat_n(None, MOST));
+            meant.extend(name.chars().map(Some));
+            meant.extend(repeat_n(None, 2 * MOST));
+            slips(&letters, &meant).zip(Some(name))
+        })
         .min()
         .map(|(_, name)| name)
 }
 
-/// How many slips made `given` of `meant`; `None` where that is another word. A third of the letters
-/// wrong is a slip, more is not.
-fn slips(given: &[char], meant: &[char]) -> Option<usize> {
-    let few = |slips: usize| slips * 3 <= given.len().max(meant.len());
-    // Words of very different length are told apart at once: a name from outside may be very long.
-    let least = given.len().abs_diff(meant.len());
-    few(least).then(|| distance(given, meant)).filter(|&slips| few(slips))
+/// How many slips made `given` of `meant`, which has room on both sides; `None` where that is another
+/// word. A third of the letters wrong is a slip, more is not.
+fn slips(given: &[char], meant: &[Option<char>]) -> Option<usize> {
+    let length = meant.iter().flatten().count();
+    let most = (given.len().max(length) / 3).min(MOST);
+    let end = (length + MOST).checked_sub(given.len())?;
+    let is_near = given.len().abs_diff(length) <= most;
+    is_near.then(|| distance(given, meant, end)).filter(|&slips| slips <= most)
 }
 
 /// Letters to insert, drop, change, or swap with the next, to make `left` of `right` (the distance of
-/// optimal string alignment).
-fn distance(left: &[char], right: &[char]) -> usize {
-    let mut above: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
+/// optimal string alignment), which lies at `end` of the last row; some number above [`MOST`] where there
+/// are more.
+fn distance(left: &[char], right: &[Option<char>], end: usize) -> usize {
+    const FAR: usize = MOST + 1;
+    // The middle of a row is the table's diagonal: a place lies one letter further in the row below.
+    let mut two_above = [FAR; BAND];
+    let mut above: [usize; BAND] = from_fn(|place| place.checked_sub(MOST).unwrap_or(FAR));
     let mut left_before = None;
-    for (i, &a) in left.iter().enumerate() {
-        let mut next = Vec::with_capacity(row.len());
-        next.push(i + 1);
-        let mut cell = i + 1;
-        let mut right_before = None;
-        for (j, (&b, pair)) in right.iter().zip(row.windows(2)).enumerate() {
-            let &[diagonal, up] = pair else { continue };
-            cell = (diagonal + usize::from(a != b)).min(up + 1).min(cell + 1);
-            let is_swapped = left_before == Some(b) && right_before == Some(a);
-            if let Some(&two_before) = above.get(j.wrapping_sub(1)).filter(|_| is_swapped) {
+    let mut letters_before = &[None; BAND][..];
+    for (&a, letters) in left.iter().zip(right.windows(BAND)) {
+        let mut row = [FAR; BAND];
+        let mut cell = FAR;
+        let ups = above.iter().skip(1).chain(&[FAR]);
+        let around = above.iter().zip(ups).zip(&two_above);
+        let letters_of_row = letters.iter().zip(letters_before);
+        for ((place, (&b, &b_before)), ((diagonal, up), two_before)) in
+            row.iter_mut().zip(letters_of_row).zip(around)
+        {
+            cell = (diagonal + usize::from(b != Some(a))).min(up + 1).min(cell + 1);
+            if b == left_before && b_before == Some(a) {
                 cell = cell.min(two_before + 1);
             }
-            next.push(cell);
-            right_before = Some(b);
+            *place = cell;
         }
-        left_before = Some(a);
-        above = core::mem::replace(&mut row, next);
+        if row.iter().all(|&slips| slips > MOST) {
+            return FAR;
+        }
+        (left_before, letters_before) = (Some(a), letters);
+        two_above = replace(&mut above, row);
     }
-    row.last().copied().unwrap_or_default()
+    above.get(end).map_or(FAR, |&slips| slips)
 }

@@ -414,6 +414,62 @@ fn only_slips_are_taken_for_what_is_near() {
 }
 
 #[test]
+fn what_was_meant_is_found_for_the_same_slips_as_by_the_whole_table() {
+    let mut words = vec![String::new()];
+    for letters in 0..5 {
+        let longest = words.iter().filter(|word| word.len() == letters);
+        let next: Vec<String> =
+            longest.flat_map(|word| ["a", "b"].map(|l| word.clone() + l)).collect();
+        words.extend(next);
+    }
+    // Letters that are alike at both ends, so that four slips are few enough.
+    let words: Vec<String> = words.iter().map(|word| format!("length{word}ened")).collect();
+    for given in &words {
+        for meant in &words {
+            let slips = whole_table(given.as_bytes(), meant.as_bytes());
+            let few = slips <= (given.len().max(meant.len()) / 3).min(4);
+            let found = did_you_mean(given, std::iter::once(meant.as_str()));
+            assert_eq!(found.is_some(), few, "{given}, {meant}: {slips}");
+        }
+    }
+}
+
+/// The distance of optimal string alignment, as the books have it.
+fn whole_table(left: &[u8], right: &[u8]) -> usize {
+    let mut table = vec![vec![0; right.len() + 1]; left.len() + 1];
+    for i in 0..=left.len() {
+        for j in 0..=right.len() {
+            table[i][j] = match (i, j) {
+                (0, _) => j,
+                (_, 0) => i,
+                _ => {
+                    let (a, b) = (left[i - 1], right[j - 1]);
+                    let changed = table[i - 1][j - 1] + usize::from(a != b);
+                    let cell = changed.min(table[i - 1][j] + 1).min(table[i][j - 1] + 1);
+                    if i > 1 && j > 1 && left[i - 2] == b && right[j - 2] == a {
+                        cell.min(table[i - 2][j - 2] + 1)
+                    } else {
+                        cell
+                    }
+                }
+            };
+        }
+    }
+    table[left.len()][right.len()]
+}
+
+#[test]
+fn what_is_longer_than_anybody_types_is_not_compared() {
+    let near = |given: &str, known: &str| did_you_mean(given, std::iter::once(known)).is_some();
+    let (long, longer) = ("x".repeat(64), "x".repeat(65));
+    assert!(near(&long[1..], &long) && near(&long, &long));
+    assert!(!near(&long, &longer) && !near(&longer, &long) && !near(&longer, &longer));
+    // A word of many letters may have no more slips than one of twelve.
+    assert!(near(&format!("{}1234", &long[4..]), &long));
+    assert!(!near(&format!("{}12345", &long[5..]), &long));
+}
+
+#[test]
 fn an_own_type_can_be_a_parameter() {
     #[derive(Debug, PartialEq)]
     struct Even(u64);
