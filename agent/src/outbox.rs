@@ -36,7 +36,7 @@ pub(crate) struct Outbox {
     keen: Uptime,
     /// Whose replies were thrown away, and how much they weighed: to be told to the session.
     pub(crate) lost: Vec<(PeerId, usize)>,
-    /// Replies that were dropped because their peer did not read.
+    /// Replies that were dropped because their peer did not read, until it was gone or for too long.
     pub(crate) unread: u64,
 }
 
@@ -132,6 +132,13 @@ impl Outbox {
         let gone = gone.map(|place| self.drop_line(place, pool).0);
         self.lines.retain(|line| !line.waiting.is_empty());
         gone
+    }
+
+    /// Drops all replies to a peer whose connection has ended.
+    pub(crate) fn gone(&mut self, peer: PeerId, pool: &mut Pool) {
+        if let Some(place) = self.lines.iter().position(|line| line.peer.id == peer) {
+            self.unread += self.drop_line(place, pool).1;
+        }
     }
 
     /// Drops all replies to the peer that has not read for longest.

@@ -294,10 +294,13 @@ impl Router {
                 Report::Ran { slot, object, job, end } => self.ran(slot, object, job, end),
                 Report::Opened { slot, outcome } => self.opened(slot, outcome),
                 Report::Stopped { slot } => self.stopped(slot),
-                Report::Progress { peer, mut message, told } => {
+                Report::Progress { slot, peer, mut message, told } => {
                     told.fetch_sub(1, Relaxed);
-                    // One that finds no room is not worth keeping: the next tells more.
-                    let _ = self.transport.try_send(&peer, &mut message);
+                    let object = self.entry(slot).and_then(|entry| entry.id);
+                    if object.is_some_and(|object| self.session.is_waited_for(object)) {
+                        // One that finds no room is not worth keeping: the next tells more.
+                        let _ = self.transport.try_send(&peer, &mut message);
+                    }
                 }
             }
             // In between, so that an object's next call starts before the next report is read.

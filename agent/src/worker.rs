@@ -43,6 +43,7 @@ pub(crate) enum Report {
     Ran { slot: Slot, object: Box<dyn Object>, job: Box<Job>, end: End },
     /// A call tells how far it is.
     Progress {
+        slot: Slot,
         peer: Arc<Peer>,
         message: Vec<u8>,
         /// Counts those of the object that the router has not read; this is one.
@@ -144,7 +145,7 @@ impl Desk {
                         clock: self.clock,
                         cancel: &self.cancel,
                         progressed: &self.progressed,
-                        way: Some((&self.mailbox, &self.told)),
+                        way: Some((slot, &self.mailbox, &self.told)),
                     };
                     let end = run(&mut *object, &table, &mut job, deadline, &surroundings);
                     self.mailbox.post(Report::Ran { slot, object, job, end });
@@ -184,9 +185,9 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) clock: Clock,
     pub(crate) cancel: &'a AtomicBool,
     pub(crate) progressed: &'a AtomicU64,
-    /// Where progress goes, and what counts it; nowhere from a call that the router runs itself, which has no time
-    /// for it.
-    pub(crate) way: Option<(&'a Mailbox, &'a Arc<AtomicU32>)>,
+    /// Whose progress it is, where it goes, and what counts it; nowhere from a call that the router runs itself,
+    /// which has no time for it.
+    pub(crate) way: Option<(Slot, &'a Mailbox, &'a Arc<AtomicU32>)>,
 }
 
 /// Runs a call, or what is left of it.
@@ -288,7 +289,7 @@ impl Host for Caller<'_> {
     fn progress(&self, done: u64, total: u64, text: &str) {
         let now = u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX);
         self.surroundings.progressed.store(now, Relaxed);
-        let (Some(peer), Some((mailbox, told))) = (self.peer, self.surroundings.way) else {
+        let (Some(peer), Some((slot, mailbox, told))) = (self.peer, self.surroundings.way) else {
             return;
         };
         // Only this thread adds to it.
@@ -299,7 +300,7 @@ impl Host for Caller<'_> {
         let mut message = Vec::new();
         reply::progress(&mut message, &self.to, done, total, text);
         let (peer, told) = (Arc::clone(peer), Arc::clone(told));
-        mailbox.post(Report::Progress { peer, message, told });
+        mailbox.post(Report::Progress { slot, peer, message, told });
     }
 }
 
@@ -325,7 +326,7 @@ mod tests {
             clock: Clock::start(),
             cancel: &cancel,
             progressed: &progressed,
-            way: Some((&mailbox, &told)),
+            way: Some((0, &mailbox, &told)),
         };
         let peer = Peer::nobody();
         let to = ReplyTo { version: 2, codec: Codec::MessagePack, id: None, epoch: 1 };

@@ -115,6 +115,12 @@ impl<J: Job> Session<J> {
         self.objects.get(object.index()).map_or(0, Object::depth)
     }
 
+    /// Whether somebody is there to be told how the object's call in hand gets on.
+    pub fn is_waited_for(&self, object: ObjectId) -> bool {
+        let entry = self.objects.get(object.index());
+        entry.and_then(|entry| entry.running.as_ref()).is_some_and(|call| !call.gone)
+    }
+
     /// Decides what follows from `event` at time `now`, and appends it to `out`.
     ///
     /// `now` never goes back. The actions are to be carried out in their order.

@@ -98,6 +98,9 @@ impl Router {
     /// A connection is gone.
     pub(super) fn gone(&mut self, peer: PeerId) {
         self.feed(Event::PeerGone { peer });
+        // They would be tried until somebody takes them, or for long; whoever takes them is somebody else.
+        self.outbox.gone(peer, &mut self.pool);
+        self.write_off();
         while let Some(step) = self.chunks.gone(peer, &mut self.pool) {
             self.moved(step);
         }

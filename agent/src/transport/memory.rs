@@ -141,6 +141,12 @@ impl Client {
         }
     }
 
+    /// Tells the agent that the connection has ended, and goes on to receive: as another connection does that
+    /// has taken its name.
+    pub fn hand_over(&self) {
+        self.shared.tell_router(Incoming::Gone(Arc::clone(&self.peer)));
+    }
+
     /// Goes. The agent is told, if `told`; otherwise it finds out when it sends.
     pub fn leave(self, told: bool) {
         let mut state = self.shared.lock();

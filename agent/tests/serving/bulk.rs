@@ -18,7 +18,7 @@ fn size(bytes: usize) -> Arguments {
     Arguments::from((bytes,))
 }
 
-fn agent(bounds: Bounds) -> (Agent, Arc<Stage>) {
+pub(crate) fn agent(bounds: Bounds) -> (Agent, Arc<Stage>) {
     let stage = Arc::new(Stage::default());
     let mut config = config(vec![("actor", "1", stage.opener())]);
     config.bounds = bounds;

@@ -167,6 +167,13 @@ impl Actor {
         "cancelled"
     }
 
+    /// Holds the object, and tells how it gets on afterwards.
+    #[effect(read)]
+    pub fn hold_and_climb(&mut self, cx: &Context<'_>) -> i64 {
+        self.hold();
+        self.climb(cx)
+    }
+
     /// Panics.
     #[effect(write)]
     pub fn boom(&mut self) {

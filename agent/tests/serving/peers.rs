@@ -1,6 +1,7 @@
 //! Peers that are gone, and peers that do not read.
 
 use crate::harness::{Agent, Answer, With};
+use proximity_agent::config::Bounds;
 use proximity_proto::{call::Op, request::Arguments};
 
 fn note(what: &str) -> Arguments {
@@ -90,4 +91,55 @@ fn what_weighs_most_is_dropped_not_what_others_wait_for() {
     // 32 MiB of them were dropped when the next no longer had room.
     let (first, _) = deaf.receive();
     assert_eq!(first, big[516], "of somewhat more than 65,000 bytes each");
+}
+
+#[test]
+fn replies_that_wait_end_with_their_connection() {
+    let (agent, _stage, caller) = Agent::with_actor();
+    let before = agent.caller();
+    before.client.make_room(0);
+    for _ in 0..40 {
+        before.begin("actor.peek");
+    }
+    assert_eq!(caller.call("actor.peek"), Answer::ok(7));
+    before.client.hand_over();
+    // Told behind that.
+    assert_eq!(caller.status().agent.traffic.undeliverable, 40);
+    before.client.make_room(usize::MAX);
+    let id = before.begin("actor.peek");
+    assert_eq!(before.answer(id), Answer::ok(7));
+}
+
+#[test]
+fn what_a_lost_reply_weighed_is_free_again() {
+    let (agent, _stage) = crate::bulk::agent(Bounds { max_unread: 1 << 20, ..Bounds::default() });
+    let (before, caller) = (agent.caller(), agent.caller());
+    before.client.make_room(0);
+    before.send(Op::Call, "actor.read", &Arguments::from((1 << 20,)), &With::default());
+    // Answered behind it.
+    assert_eq!(caller.call("actor.who"), Answer::ok("Local "));
+    before.client.hand_over();
+    // Behind that.
+    caller.hello();
+    before.client.make_room(usize::MAX);
+    // Neither RepliesUnread nor the reply of the first.
+    let id = before.begin("actor.peek");
+    assert_eq!(before.receive_id(), (id, true));
+}
+
+#[test]
+fn the_progress_of_a_call_ends_with_its_connection() {
+    let (agent, stage, caller) = Agent::with_actor();
+    let before = agent.caller();
+    let with = With { progress: true, ..With::default() };
+    before.send(Op::Call, "actor.hold_and_climb", &Arguments::default(), &with);
+    stage.until_held(1);
+    before.client.hand_over();
+    // Behind that.
+    caller.hello();
+    stage.let_go();
+    // Answered behind it.
+    assert_eq!(caller.call("actor.who"), Answer::ok("Local "));
+    let id = before.begin("actor.peek");
+    assert_eq!(before.answer(id), Answer::ok(7));
 }
