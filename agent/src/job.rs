@@ -141,6 +141,16 @@ impl Job {
         self.words().1
     }
 
+    /// What the request asks for, in words.
+    pub(crate) fn what(&self) -> String {
+        let (object, method) = self.words();
+        match self.call().map(|call| call.op).filter(|op| !op.runs_something()) {
+            None => format!("{object}.{method}"),
+            Some(op) if object.is_empty() => op.as_str().to_owned(),
+            Some(op) => format!("{} of '{object}'", op.as_str()),
+        }
+    }
+
     /// The same, as [`Job::place`] has it: quick, and empty where that was not set.
     pub(crate) fn proc(&self) -> &str {
         self.place.read(&self.request).map_or("", |(proc, _)| proc)

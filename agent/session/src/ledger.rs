@@ -28,6 +28,23 @@ pub(crate) struct Ledger<J> {
 
 /// What is known of calls before the session sees them.
 impl<J: Job> Session<J> {
+    /// Why nothing is done for a request that is no call, and was meant for the run `epoch` until `expires`, if
+    /// it is for one of these.
+    pub fn untimely(
+        &self,
+        now: Uptime,
+        epoch: Option<u64>,
+        expires: Option<Uptime>,
+    ) -> Option<Refusal> {
+        if epoch.is_some_and(|epoch| epoch != self.epoch()) {
+            return Some(Refusal::StaleEpoch);
+        }
+        if expires.is_some_and(|expires| expires <= now) {
+            return Some(Refusal::Expired);
+        }
+        Refusal::of_far_deadline(now, expires)
+    }
+
     /// Answers a call that has come before, whatever has become of what it calls since then: an object
     /// may be gone, and yet its last write has run. Gives the job back where nothing is known of it.
     ///

@@ -248,7 +248,7 @@ impl Router {
             Asked::Cancel(id) => return self.feed(Event::Cancel { id, job }),
             Asked::Credit(credit) => return self.grant(id, credit, job),
             Asked::Lease(asked) => self.answer_lease(&asked, epoch, &mut job),
-            Asked::Log(level) => self.answer_log(level, &mut job),
+            Asked::Log(level) => self.answer_log(level, epoch, &mut job),
             Asked::Leases => job.answer(|out| reply::ToReply::to_reply(&self.leases(), out)),
             Asked::Hello => job.answer(|out| reply::ToReply::to_reply(&self.hello(), out)),
             Asked::Status => job.answer(|out| reply::ToReply::to_reply(&self.status(), out)),

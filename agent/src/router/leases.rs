@@ -13,7 +13,7 @@ use proximity_proto::{
     lease::{Held, Lease, MAX_HOLDER, Stolen, TOKEN},
     object::PrincipalKind,
 };
-use proximity_session::{Holder, LeaseToken, MAX_TTL, MIN_TTL, ObjectId, Refusal, Uptime};
+use proximity_session::{Holder, LeaseToken, MAX_TTL, MIN_TTL, ObjectId, Uptime};
 use std::time::Duration;
 
 /// What a client asks about the lease of an object.
@@ -75,12 +75,9 @@ impl Router {
         let session = &mut self.session;
         let mut from = None;
         let held = |expires: Uptime| Held { expires, ttl };
-        let done = if epoch.is_some_and(|epoch| epoch != session.epoch()) {
-            Err(Refusal::StaleEpoch)
-        } else if job.expires.is_some_and(|expires| expires <= now) {
-            Err(Refusal::Expired)
-        } else {
-            match op {
+        let done = match session.untimely(now, epoch, job.expires) {
+            Some(why) => Err(why),
+            None => match op {
                 Op::Lock => {
                     session.lock(now, object, token, holder.clone(), ttl).map(held).map(Some)
                 }
@@ -94,7 +91,7 @@ impl Router {
                         Some(held(expires))
                     },
                 ),
-            }
+            },
         };
         let refused = done.as_ref().err().map(|why| words::refusal(why, job, None));
         if let Some(peer) = who {

@@ -35,8 +35,12 @@ pub(super) fn asked(call: &Call<'_>, peer: Option<&Peer>) -> Result<Option<Level
 
 impl Router {
     /// Changes the level where that is wanted, and answers with the one that there is.
-    pub(super) fn answer_log(&self, level: Option<LevelFilter>, job: &mut Job) {
+    pub(super) fn answer_log(&self, level: Option<LevelFilter>, epoch: Option<u64>, job: &mut Job) {
         if let Some(level) = level {
+            if let Some(why) = self.session.untimely(self.clock.now(), epoch, job.expires) {
+                let (fault, reason) = words::refusal(&why, job, None);
+                return job.fail(&fault, Executed::No, reason);
+            }
             if !self.control.log_at(level) {
                 let message = "what this agent logs was set when it was started";
                 let fault = Fault::runtime_error(message)

@@ -23,7 +23,7 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
         }
         Refusal::StaleEpoch => stale_epoch(),
         Refusal::Expired => (
-            Fault::timeout_error(format!("the time for {object}.{method} was over before it ran"))
+            Fault::timeout_error(format!("the time for {} was over before it ran", job.what()))
                 .hint("the object was busy, or the call was long on its way"),
             Some(Reason::Expired),
         ),

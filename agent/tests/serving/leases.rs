@@ -173,6 +173,26 @@ fn a_lease_can_be_stolen_from_the_agents_own_machine_only() {
 }
 
 #[test]
+fn a_late_copy_of_a_refused_lock_takes_the_lease_if_it_may_until_it_expires() {
+    let (agent, _stage, ana) = Agent::with_actor();
+    let ben = agent.caller();
+    assert!(matches!(lock(&ana, ANA, "ana"), Answer::Ok(_)));
+    let hour = Some(ana.hello().now + Duration::from_hours(1));
+    let by = |expires| With { expires, ..under(BEN) };
+    let id = ben.send(Op::Lock, "actor", &wanted(1_000, "ben"), &by(hour));
+    assert_eq!(ben.answer(id).not_executed(), "Locked");
+    let none = Arguments::default();
+    assert_eq!(ana.ask(Op::Release, "actor", &none, &under(ANA)), Answer::ok("null"));
+    // As its time is over.
+    ben.send_as(id, Op::Lock, "actor", &wanted(1_000, "ben"), &by(Some(Duration::ZERO)));
+    assert_eq!(ben.answer(id).not_executed(), "Expired");
+    ben.send_as(id, Op::Lock, "actor", &wanted(1_000, "ben"), &by(hour));
+    assert!(matches!(ben.answer(id), Answer::Ok(_)));
+    let (_, reason, _) = refusal(ana.ask(Op::Call, "actor.note", &note("x"), &With::default()));
+    assert_eq!(reason, "Locked");
+}
+
+#[test]
 fn what_is_asked_wrongly_is_told() {
     let (_agent, _stage, caller) = Agent::with_actor();
     let ask = |op, target, args: &Arguments, with: &With| {

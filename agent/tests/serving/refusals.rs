@@ -251,3 +251,50 @@ fn only_the_agents_own_machine_sets_what_is_logged() {
     let line = "TypeError: log takes one argument, the level, or none, not 2";
     expect(ask(&caller, &two), line, None);
 }
+
+#[test]
+fn all_that_changes_something_looks_at_epoch_and_deadline_and_nothing_else_does() {
+    let (_agent, stage, caller) = Agent::with_actor();
+    let lease = Some([0xa; 16]);
+    let elsewhere = With { epoch: Some(caller.hello().epoch ^ 1), lease, ..With::default() };
+    let late = With { expires: Some(Duration::ZERO), lease, ..With::default() };
+    let far = With { expires: Some(Duration::from_millis(u64::MAX)), lease, ..With::default() };
+    let (none, time) = (Arguments::default(), Arguments::from((60_000,)));
+    let changes = [
+        (Op::Call, "actor.note", note("x"), "actor.note"),
+        (Op::Set, "actor.level", Arguments::from((8,)), "actor.level"),
+        (Op::Lock, "actor", time.clone(), "lock of 'actor'"),
+        (Op::Renew, "actor", time.clone(), "renew of 'actor'"),
+        (Op::Release, "actor", none.clone(), "release of 'actor'"),
+        (Op::Steal, "actor", time, "steal of 'actor'"),
+        (Op::Log, "", note("debug"), "log"),
+    ];
+    for (op, target, args, what) in &changes {
+        let ask = |with: &With| caller.ask(*op, target, args, with);
+        assert_eq!(ask(&elsewhere).not_executed(), "StaleEpoch", "{op:?}");
+        assert_eq!(ask(&far).not_executed(), "ExpiresTooFar", "{op:?}");
+        let Answer::Error { line, executed, reason, .. } = ask(&late) else { panic!("{op:?}") };
+        assert_eq!((executed, reason.as_deref()), ("no", Some("Expired")));
+        assert_eq!(line, format!("TimeoutError: the time for {what} was over before it ran"));
+    }
+    assert_eq!(caller.ask(Op::Leases, "", &none, &With::default()), Answer::ok("[]"));
+    assert_eq!(caller.ask(Op::Get, "actor.level", &none, &With::default()), Answer::ok(7));
+    assert_eq!(stage.ran(), [""; 0]);
+
+    let mut gone = Arguments::default();
+    gone.push(&(proximity_proto::reply::Bytes(vec![9; 16]), 1u64));
+    let others = [
+        (Op::Cancel, "", gone),
+        (Op::Describe, "actor", none.clone()),
+        (Op::Hello, "", none.clone()),
+        (Op::Status, "", none.clone()),
+        (Op::Leases, "", none.clone()),
+        (Op::Log, "", none),
+    ];
+    for (op, target, args) in &others {
+        for with in [&elsewhere, &late, &far] {
+            let answer = caller.ask(*op, target, args, with);
+            assert!(matches!(answer, Answer::Ok(_)), "{op:?}: {answer:?}");
+        }
+    }
+}
