@@ -44,6 +44,13 @@ impl Bench {
         let _ = self.go.recv_timeout(Duration::from_secs(30));
     }
 
+    /// Holds the router itself.
+    #[quick]
+    #[effect(read)]
+    pub fn halt(&mut self) {
+        self.hold();
+    }
+
     /// Answers at once.
     #[quick]
     pub fn peek(&self) -> i64 {
@@ -166,6 +173,29 @@ fn many_calls_at_once_from_one_connection_are_all_answered() {
     }
     for number in 0..1000 {
         assert_eq!(dealer.recv_bytes(0).expect("a reply in time"), [7], "reply {number}");
+    }
+}
+
+#[test]
+fn a_connection_is_read_no_further_ahead_than_its_requests_are_looked_at() {
+    let (config, hand) = config(&["tcp://127.0.0.1:0"]);
+    let agent = Agent::start(config).unwrap();
+    let holder = connect(zmq::DEALER, agent.address());
+    holder.send(call("halt"), 0).unwrap();
+    hand.entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    let sender = zmq::Context::new().socket(zmq::DEALER).unwrap();
+    sender.set_linger(0).unwrap();
+    sender.set_sndhwm(1).unwrap();
+    sender.set_sndtimeo(2000).unwrap();
+    sender.set_rcvtimeo(PATIENCE_MS).unwrap();
+    sender.connect(agent.address()).unwrap();
+    // No requests, and so answered as soon as they are seen. What the kernel holds is less than half of them.
+    let message = vec![0xc1; 1 << 20];
+    let sent = (0..100).take_while(|_| sender.send(&message, 0).is_ok()).count();
+    assert!(sent < 100, "all were read");
+    hand.go.send(()).unwrap();
+    for number in 0..sent {
+        assert!(sender.recv_bytes(0).is_ok(), "reply {number} of {sent}");
     }
 }
 
