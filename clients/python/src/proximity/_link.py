@@ -171,7 +171,8 @@ class Connection:
     def _open(self, *, calm: bool = False) -> None:
         self.socket, self._monitor = opened(self._context, self._url, calm=calm)
         self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
-        self._down = self._taken = False
+        self._down = self._taken = self._stood = False
+        self._is_calm = calm
         self._begun = time.monotonic()
         self._given_up = math.inf
 
@@ -317,11 +318,15 @@ class Connection:
                 if event == DOWN:
                     now = time.monotonic()
                     self._given_up = now + random.uniform(*GIVEN_UP_S)
-                    if not self._down:
+                    if self._stood:
                         self._lost = self._begun = now
-                    self._down = broke = True
+                    elif not self._is_calm:
+                        # Taken and closed at once, as by a tunnel without an agent behind it:
+                        # libzmq's pauses begin anew each time, with the shortest.
+                        self._given_up = now
+                    self._stood, self._down, broke = False, True, True
                 elif event == UP:
-                    self._down = False
+                    self._stood, self._down = True, False
         return broke
 
     def abandon(self, session: Session) -> None:
