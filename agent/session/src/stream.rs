@@ -1,14 +1,19 @@
 //! Large results on their way in parts, as fast as their callers take them.
 //!
 //! A part goes out where its caller has granted one and not too many are still on their way; the final
-//! message follows the last. A result of which nothing moves for [`Pace::patience`] is dropped. For a
-//! call that came twice over one connection only the later result goes on: parts of two would look alike.
+//! message follows the last. Results take turns, part by part. One of which nothing moves for
+//! [`Pace::patience`] is dropped, but not because others have filled its connection. For a call that came
+//! twice over one connection only the later result goes on: parts of two would look alike.
 
 use crate::{CallId, PeerId, Uptime};
 use core::{ops::Range, time::Duration};
 
 /// The most that a caller may have granted at a time; more is as good as that.
 const CREDIT: u64 = 1 << 20;
+
+/// A caller that has not granted anything, and been sent so many parts of other results since its last
+/// of one, has that last part: they do not all fit on the way.
+const OVERTAKEN: usize = 64;
 
 /// How parts are sent.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,7 @@ pub struct Pace {
 #[derive(Debug)]
 pub struct Streams<S> {
     pace: Pace,
+    /// The one that is to be tried first is the first.
     all: Vec<Stream<S>>,
     /// When there is something to be tried again.
     next: Option<Uptime>,
@@ -45,6 +51,8 @@ struct Stream<S> {
     credit: u64,
     /// When something last moved.
     moved: Uptime,
+    /// Parts of other results that its connection was sent since.
+    overtaken: usize,
     held: S,
 }
 
@@ -101,9 +109,9 @@ impl<S> Streams<S> {
         credit: u64,
         held: S,
     ) -> Option<S> {
-        let former = self.place(peer, id).map(|place| self.all.swap_remove(place).held);
+        let former = self.place(peer, id).map(|place| self.all.remove(place).held);
         let credit = credit.min(CREDIT);
-        self.all.push(Stream { peer, id, size, sent: 0, credit, moved: now, held });
+        self.all.push(Stream { peer, id, size, sent: 0, credit, moved: now, overtaken: 0, held });
         self.next = Some(now);
         former
     }
@@ -114,7 +122,7 @@ impl<S> Streams<S> {
             return;
         };
         if stream.credit == 0 && credit > 0 {
-            stream.moved = now;
+            (stream.moved, stream.overtaken) = (now, 0);
         }
         stream.credit = stream.credit.saturating_add(credit).min(CREDIT);
         self.next = Some(now);
@@ -151,7 +159,7 @@ impl<S> Streams<S> {
             let Some(stream) = self.all.get_mut(place) else { break };
             let (peer, part) = (stream.peer, stream.part(self.pace.part));
             let Some(part) = part else {
-                let stream = self.all.swap_remove(place);
+                let stream = self.all.remove(place);
                 self.next = Some(now);
                 return Some(Moved::Ended(peer, stream.sent, stream.size, stream.held));
             };
@@ -159,22 +167,23 @@ impl<S> Streams<S> {
             if stream.credit > 0 && lent(&stream.held) < self.pace.window {
                 match send(&stream.held, &part) {
                     Delivery::Sent => {
-                        (stream.sent, stream.moved) = (part.index + 1, now);
+                        stream.sent = part.index + 1;
                         stream.credit -= 1;
+                        self.sent(now, place);
                         self.next = Some(now);
                         return Some(Moved::Sent(peer));
                     }
                     Delivery::Full => full = true,
                     Delivery::Gone => {
                         self.next = Some(now);
-                        return Some(Moved::Gone(peer, self.all.swap_remove(place).held));
+                        return Some(Moved::Gone(peer, self.all.remove(place).held));
                     }
                 }
             }
             let patience = stream.moved + self.pace.patience;
             if patience <= now {
                 self.next = Some(now);
-                return Some(Moved::Stalled(peer, self.all.swap_remove(place).held));
+                return Some(Moved::Stalled(peer, self.all.remove(place).held));
             }
             let due = if full { now + self.pace.pause } else { patience };
             self.next = Some(self.next.map_or(due, |next| next.min(due)));
@@ -185,7 +194,21 @@ impl<S> Streams<S> {
     /// Drops a result whose connection is gone; there may be more.
     pub fn gone(&mut self, peer: PeerId) -> Option<S> {
         let place = self.all.iter().position(|stream| stream.peer == peer)?;
-        Some(self.all.swap_remove(place).held)
+        Some(self.all.remove(place).held)
+    }
+
+    /// A part of the result at `place` was sent: the next is another's, if one can be sent of it.
+    fn sent(&mut self, now: Uptime, place: usize) {
+        let mut stream = self.all.remove(place);
+        (stream.moved, stream.overtaken) = (now, 0);
+        for other in self.all.iter_mut().filter(|other| other.peer == stream.peer) {
+            other.overtaken += 1;
+            // Its caller reads: the part that is to be granted for may not have come to it yet.
+            if other.credit > 0 || other.overtaken <= OVERTAKEN {
+                other.moved = now;
+            }
+        }
+        self.all.push(stream);
     }
 
     fn place(&self, peer: PeerId, id: CallId) -> Option<usize> {
