@@ -5,7 +5,7 @@
 
 use proximity_proto::call::CallId;
 use proximity_session::{
-    Action, Effect, Event, Job, ObjectOptions, PeerId, Request, Session, Uptime,
+    Action, Effect, Event, Holder, Job, ObjectOptions, PeerId, Request, Session, Uptime,
 };
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -61,9 +61,20 @@ impl Job for Call {
     }
 }
 
-/// Runs so many writes of each of 16,384 clients, with replies of so many bytes, or has them refused.
+/// How the writes of [`fill`] end.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// With a reply of so many bytes.
+    Replied(usize),
+    /// Refused, for the lease that they name is no more.
+    LeaseLost,
+    /// Refused, for somebody else has the lease, who calls himself anew each time.
+    Locked,
+}
+
+/// Has so many writes of each of 16,384 clients end.
 /// Returns by how much memory has grown at most, and what the session itself says that it takes.
-fn fill(calls: u64, reply: Option<usize>) -> (usize, usize) {
+fn fill(calls: u64, end: End) -> (usize, usize) {
     let mut session = Session::new(1);
     let object = session.add_object(ObjectOptions::default());
     let mut actions = Vec::with_capacity(8);
@@ -77,10 +88,15 @@ fn fill(calls: u64, reply: Option<usize>) -> (usize, usize) {
             let id = Some(CallId { client: uuid, seq });
             let expires = Some(now + Uptime::from_mins(4));
             let plain = Request::new(PeerId(1), object, Effect::Write, Call(Vec::new()));
-            // One that is refused is remembered where its reason holds for all copies: the lease is no more.
-            let lease = reply.is_none().then_some([7; 16]);
+            // One that is refused is remembered where its reason holds for all copies.
+            let lease = matches!(end, End::LeaseLost).then_some([7; 16]);
+            if matches!(end, End::Locked) {
+                let holder = Holder { name: "h".repeat(128).into(), address: "10.0.0.1".into() };
+                let _ = session.lock(now, object, [8; 16], holder, Uptime::from_mins(5));
+            }
             session.on(now, Event::Request(Request { id, expires, lease, ..plain }), &mut actions);
-            if let (Some(size), Some(Action::Start { mut job, .. })) = (reply, actions.pop()) {
+            if let (End::Replied(size), Some(Action::Start { mut job, .. })) = (end, actions.pop())
+            {
                 job.0 = vec![7; size];
                 session.on(now, Event::Done { object, job }, &mut actions);
                 assert!(matches!(actions.pop(), Some(Action::Reply { .. })));
@@ -95,12 +111,14 @@ fn fill(calls: u64, reply: Option<usize>) -> (usize, usize) {
 
 #[test]
 fn what_is_remembered_of_calls_takes_32_mebibytes_in_all_however_small_their_results() {
-    for (calls, reply) in [(64, Some(20)), (2, Some(2000)), (32, None)] {
-        let (grown, told) = fill(calls, reply);
+    let ends =
+        [(64, End::Replied(20)), (2, End::Replied(2000)), (32, End::LeaseLost), (24, End::Locked)];
+    for (calls, end) in ends {
+        let (grown, told) = fill(calls, end);
         // The clients themselves, in the tree that they are in.
         let clients = 16_384 * 256;
-        assert!(grown <= (32 << 20) + clients, "{grown} bytes for replies of {reply:?}");
+        assert!(grown <= (32 << 20) + clients, "{grown} bytes for calls {end:?}");
         // Nor is it thrown away as soon as there is some.
-        assert!((26 << 20..=32 << 20).contains(&told), "{told} bytes for replies of {reply:?}");
+        assert!((26 << 20..=32 << 20).contains(&told), "{told} bytes for calls {end:?}");
     }
 }

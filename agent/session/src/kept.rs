@@ -14,20 +14,25 @@
 
 use crate::{CallId, Executed, Refusal, Uptime};
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+};
 
 /// Ended calls remembered for a client.
 pub(crate) const CALLS: usize = 64;
 /// The largest reply that is kept; of larger ones only that the call has run. 64 KiB.
 pub(crate) const REPLY_BYTES: usize = 64 << 10;
-/// Replies kept for a client: 1 MiB.
+/// Bytes of replies kept for a client: 1 MiB.
 pub(crate) const CLIENT_BYTES: usize = 1 << 20;
 /// What is kept of the calls of all clients, replies and all else: 32 MiB.
 pub(crate) const ALL_BYTES: usize = 32 << 20;
 /// What is left of it where that was too much.
 const ENOUGH_BYTES: usize = ALL_BYTES / 8 * 7;
-/// What a kept reply takes besides its bytes: the allocator's own, and what it rounds up.
+/// What a kept reply or text takes besides its bytes: the allocator's own, and what it rounds up.
 const ALLOCATION: usize = 24;
+/// What a shared text takes besides: the counts of who shares it.
+const SHARED: usize = 2 * size_of::<usize>() + ALLOCATION;
 /// How long a client that does not call keeps its replies.
 pub(crate) const KEEP: Duration = Duration::from_mins(5);
 /// Clients remembered: some 100 bytes each, once their calls are forgotten.
@@ -74,8 +79,10 @@ struct Client {
     in_progress: usize,
     /// Numbers below it that are not entered are not run any more.
     floor: u64,
-    /// What the kept replies take.
+    /// What the kept replies and texts take.
     bytes: usize,
+    /// Bytes of the replies themselves; what their buffers have to spare is not held against the client.
+    results: usize,
     used: Uptime,
     /// The last deadline of a call that was ever entered: no copy of any can run after it.
     expires: Uptime,
@@ -147,6 +154,8 @@ impl Kept {
                     buffer = Vec::new();
                 }
                 buffer.clear();
+                // Not twice as much, as it would grow by itself: that counts for the client and for all.
+                buffer.reserve_exact(reply.len());
                 buffer.extend_from_slice(reply);
                 Fate::Replied(buffer)
             };
@@ -283,6 +292,28 @@ impl Kept {
     }
 }
 
+impl Fate {
+    /// What it takes besides its entry.
+    fn weight(&self) -> usize {
+        match self {
+            Fate::Replied(reply) => reply.capacity(),
+            // Others may share the texts, and be forgotten before.
+            Fate::Refused(Refusal::Locked { holder, .. }, _) => {
+                holder.name.len() + holder.address.len() + 2 * SHARED
+            }
+            Fate::Refused(Refusal::Panicked { class: Cow::Owned(class), .. }, _) => {
+                class.capacity() + ALLOCATION
+            }
+            Fate::InProgress | Fate::Refused(..) => 0,
+        }
+    }
+
+    /// Bytes of its reply.
+    fn result(&self) -> usize {
+        if let Fate::Replied(reply) = self { reply.len() } else { 0 }
+    }
+}
+
 impl Entry {
     fn is_in_progress(&self, seq: u64) -> bool {
         self.seq == seq && matches!(self.fate, Fate::InProgress)
@@ -296,6 +327,7 @@ impl Client {
             in_progress: 0,
             floor: 0,
             bytes: 0,
+            results: 0,
             used: Uptime::ZERO,
             expires: Uptime::ZERO,
             far: false,
@@ -332,9 +364,8 @@ impl Client {
         let Some(entry) = self.entries.get_mut(at).filter(|entry| entry.is_in_progress(seq)) else {
             return;
         };
-        if let Fate::Replied(reply) = &fate {
-            self.bytes += reply.capacity();
-        }
+        self.bytes += fate.weight();
+        self.results += fate.result();
         entry.fate = fate;
         self.in_progress -= 1;
     }
@@ -347,22 +378,24 @@ impl Client {
             let Some(at) = self.entries.iter().position(ended) else { break };
             let Some(entry) = self.entries.remove(at) else { break };
             self.floor = self.floor.max(entry.seq.saturating_add(1));
+            self.bytes -= entry.fate.weight();
+            self.results -= entry.fate.result();
             if let Fate::Replied(reply) = entry.fate {
-                self.bytes -= reply.capacity();
                 spare = Some(reply);
             }
         }
         spare
     }
 
-    /// Drops the lowest calls' replies until the rest takes at most so many bytes.
+    /// Drops the lowest calls' replies until the rest has at most so many bytes.
     fn drop_replies(&mut self, most: usize) {
         for entry in &mut self.entries {
-            if self.bytes <= most {
+            if self.results <= most {
                 return;
             }
             if let Fate::Replied(reply) = &entry.fate {
                 self.bytes -= reply.capacity();
+                self.results -= reply.len();
                 entry.fate = Fate::Refused(Refusal::ReplyNotKept, Executed::Yes);
             }
         }
@@ -379,6 +412,6 @@ impl Client {
             !ended
         });
         self.entries.shrink_to_fit();
-        self.bytes = 0;
+        (self.bytes, self.results) = (0, 0);
     }
 }

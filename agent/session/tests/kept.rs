@@ -252,6 +252,21 @@ fn a_client_s_replies_take_at_most_a_mebibyte() {
 }
 
 #[test]
+fn what_a_buffer_has_to_spare_costs_no_reply() {
+    let (mut rig, board) = Rig::new(32);
+    // In the buffers of larger ones, in those of smaller ones, and then one that has to have its own.
+    let sizes = (0..64).map(|_| 16_000).chain((0..64).map(|_| 9_000)).chain((0..64).map(|_| 9_500));
+    let sizes: Vec<usize> = sizes.chain([60_000]).collect();
+    for (seq, size) in (1..).zip(&sizes) {
+        run(&mut rig, board, seq, &vec![0; *size]);
+    }
+    for seq in 130..=193 {
+        let said = rig.request(again(board, seq));
+        assert!(said[0].starts_with("reply"), "{said:?}");
+    }
+}
+
+#[test]
 fn all_replies_take_at_most_32_mebibytes() {
     let (mut rig, board) = Rig::new(32);
     for client in 0..40 {
