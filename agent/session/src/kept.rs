@@ -5,15 +5,17 @@
 //!
 //! A copy of a call can come late, over a connection that its client has given up long ago. So a call
 //! is not forgotten while a copy of it might still run: what bounds the memory is dropped in this order,
-//! the reply's bytes, the entry (its number then lies below the client's `floor`, and is refused), and,
-//! once the deadlines of all its calls have passed, the client. Whoever names deadlines that are far
-//! away holds a place for as long; of those there may be some, and they leave room for all others.
+//! the reply's bytes, the entry (numbers up to the highest that was `forgotten` are refused), and, once
+//! the deadlines of all its calls have passed, the client. Copies may have other deadlines than the first:
+//! those count too. Whoever names deadlines that are far away holds a place for as long; of those there
+//! may be some, and they leave room for all others.
 //!
 //! A call of a client that is known looks at nobody else. What has to look through all clients frees
 //! enough at a time, or waits long enough, that it is seldom done.
 
 use crate::{CallId, Executed, Refusal, Uptime};
 use core::time::Duration;
+use proximity_proto::limits::MAX_AHEAD;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, VecDeque},
@@ -77,16 +79,16 @@ struct Client {
     entries: VecDeque<Entry>,
     /// Entries that are still in progress.
     in_progress: usize,
-    /// Numbers below it that are not entered are not run any more.
-    floor: u64,
+    /// The highest number that was: those up to it that are not entered are not run any more.
+    forgotten: Option<u64>,
     /// What the kept replies and texts take.
     bytes: usize,
     /// Bytes of the replies themselves; what their buffers have to spare is not held against the client.
     results: usize,
     used: Uptime,
-    /// The last deadline of a call that was ever entered: no copy of any can run after it.
+    /// The last deadline of a call that was ever entered, or of a copy: none can run after it.
     expires: Uptime,
-    /// That was further ahead than [`KEEP`] when the last call was entered.
+    /// That was further ahead than [`KEEP`] when the last call, or copy, came.
     far: bool,
 }
 
@@ -104,15 +106,32 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// What is known of a call that comes.
-    pub(crate) fn look_up(&self, id: CallId) -> Known<'_> {
-        let Some(client) = self.clients.get(&id.client) else { return Known::New };
+    /// What is known of a call that comes; if it is a copy, its client is remembered until its deadline too.
+    ///
+    /// A deadline for which there is no place among the far ones, or that is further ahead than any call's
+    /// may be, counts as far as it may: the answer is known, a refusal would say less, and could not keep
+    /// the copy from coming once more either.
+    pub(crate) fn look_up(
+        &mut self,
+        now: Uptime,
+        id: CallId,
+        expires: Option<Uptime>,
+    ) -> Known<'_> {
+        let Some(client) = self.clients.get_mut(&id.client) else { return Known::New };
+        if client.entry(id.seq).is_none() && !client.has_forgotten(id.seq) {
+            return Known::New;
+        }
+        let may_be_far = client.far || self.far < FAR_CLIENTS;
+        let most = now + if may_be_far { MAX_AHEAD } else { KEEP };
+        client.expires = client.expires.max(expires.unwrap_or(now + KEEP).min(most));
+        self.far -= usize::from(client.far);
+        client.far = client.expires > now + KEEP;
+        self.far += usize::from(client.far);
         match client.entry(id.seq).map(|entry| &entry.fate) {
             Some(Fate::InProgress) => Known::InProgress,
             Some(Fate::Replied(reply)) => Known::Replied(reply),
             Some(Fate::Refused(why, executed)) => Known::Refused(why.clone(), *executed),
-            None if id.seq < client.floor => Known::Refused(Refusal::TooOld, Executed::No),
-            None => Known::New,
+            None => Known::Refused(Refusal::TooOld, Executed::No),
         }
     }
 
@@ -325,7 +344,7 @@ impl Client {
         Self {
             entries: VecDeque::new(),
             in_progress: 0,
-            floor: 0,
+            forgotten: None,
             bytes: 0,
             results: 0,
             used: Uptime::ZERO,
@@ -337,6 +356,12 @@ impl Client {
     fn entry(&self, seq: u64) -> Option<&Entry> {
         let at = self.entries.partition_point(|entry| entry.seq < seq);
         self.entries.get(at).filter(|entry| entry.seq == seq)
+    }
+
+    /// Whether a number that is not entered is not run any more.
+    fn has_forgotten(&self, seq: u64) -> bool {
+        // None is below all numbers.
+        self.forgotten >= Some(seq)
     }
 
     /// What is kept of its calls takes so many bytes.
@@ -377,7 +402,7 @@ impl Client {
             let ended = |entry: &Entry| !matches!(entry.fate, Fate::InProgress);
             let Some(at) = self.entries.iter().position(ended) else { break };
             let Some(entry) = self.entries.remove(at) else { break };
-            self.floor = self.floor.max(entry.seq.saturating_add(1));
+            self.forgotten = self.forgotten.max(Some(entry.seq));
             self.bytes -= entry.fate.weight();
             self.results -= entry.fate.result();
             if let Fate::Replied(reply) = entry.fate {
@@ -403,11 +428,11 @@ impl Client {
 
     /// Drops all ended calls.
     fn forget_ended(&mut self) {
-        let floor = &mut self.floor;
+        let forgotten = &mut self.forgotten;
         self.entries.retain(|entry| {
             let ended = !matches!(entry.fate, Fate::InProgress);
             if ended {
-                *floor = (*floor).max(entry.seq.saturating_add(1));
+                *forgotten = (*forgotten).max(Some(entry.seq));
             }
             !ended
         });

@@ -53,12 +53,14 @@ impl<J: Job> Session<J> {
     /// The job: the call may be answered as one that comes for the first time.
     pub fn answer_again(
         &mut self,
+        now: Uptime,
         peer: PeerId,
         id: CallId,
+        expires: Option<Uptime>,
         mut job: J,
         out: &mut Vec<Action<J>>,
     ) -> Result<(), J> {
-        match self.ledger.kept.look_up(id) {
+        match self.ledger.kept.look_up(now, id, expires) {
             Known::New => return Err(job),
             Known::InProgress => self.ledger.attach(id, peer, job, out),
             Known::Replied(reply) => {

@@ -184,7 +184,7 @@ impl<J: Job> Session<J> {
         }
         if let Some(id) = call.kept_id() {
             // Asked before the deadline is: the answer to a call that has run is not "expired".
-            match self.answer_again(peer, id, job, out) {
+            match self.answer_again(now, peer, id, expires, job, out) {
                 Ok(()) => return,
                 Err(first) => job = first,
             }

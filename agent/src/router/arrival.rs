@@ -115,7 +115,8 @@ impl Router {
     fn refuse(&mut self, (mut fault, mut reason): (Fault, Option<Reason>), mut job: Box<Job>) {
         // What a call names may be gone since it ran: its answer is not.
         if let (Some(id), Some(peer)) = (job.again, job.peer_id()) {
-            match self.session.answer_again(peer, id, job, &mut self.actions) {
+            let (now, expires) = (job.arrived, job.expires);
+            match self.session.answer_again(now, peer, id, expires, job, &mut self.actions) {
                 Ok(()) => return,
                 Err(first) => job = first,
             }
