@@ -8,12 +8,13 @@ use crate::{
     kept::{Kept, Known},
 };
 
-/// A copy of a call in progress that came over another connection; gets the same answer.
+/// A copy of a call in progress that came over another connection; gets the same answer. What runs is
+/// the first in any case: the copy only tells where its answer goes, and how it is told.
 #[derive(Debug)]
-pub(crate) struct Copy<J> {
+struct Copy<J> {
     id: CallId,
-    pub(crate) peer: PeerId,
-    pub(crate) job: J,
+    peer: PeerId,
+    job: J,
 }
 
 /// The books on calls.
@@ -22,7 +23,8 @@ pub(crate) struct Ledger<J> {
     pub(crate) stats: Stats,
     pub(crate) kept: Kept,
     pub(crate) loads: Loads,
-    /// At most one a call: the latest.
+    /// At most one a call: the latest. So they need no bound of their own, and none is refused: it could
+    /// not be said that the call will not run.
     copies: Vec<Copy<J>>,
 }
 
@@ -150,15 +152,25 @@ impl<J: Job> Ledger<J> {
         self.copies.push(Copy { id, peer, job });
     }
 
+    /// Who waits for the call's answer, if anybody does.
+    pub(crate) fn reader(&self, call: &Call) -> Option<PeerId> {
+        if !call.gone {
+            return Some(call.peer);
+        }
+        let id = call.kept_id()?;
+        self.copies.iter().find(|copy| copy.id == id).map(|copy| copy.peer)
+    }
+
     /// Takes the copy that waits for the end of the call.
-    pub(crate) fn detach(&mut self, id: CallId) -> Option<Copy<J>> {
+    fn detach(&mut self, id: CallId) -> Option<Copy<J>> {
         let at = self.copies.iter().position(|copy| copy.id == id)?;
         Some(self.copies.swap_remove(at))
     }
 
     /// The method has ended: its reply goes out to whoever is there to get it.
     pub(crate) fn reply(&mut self, now: Uptime, call: &Call, job: J, out: &mut Vec<Action<J>>) {
-        if let Some(why) = self.loads.no_room(job.reply().len()).filter(|_| !call.gone) {
+        let no_room = self.loads.no_room(job.reply().len());
+        if let Some(why) = no_room.filter(|_| self.reader(call).is_some()) {
             // A read has changed nothing: it may be said not to have run, and may be repeated.
             let read = call.effect == Effect::Read;
             let executed = if read { Executed::No } else { Executed::Yes };

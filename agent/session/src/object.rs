@@ -125,10 +125,12 @@ impl<J> Object<J> {
         self.running.as_ref().is_some_and(|call| call.id == Some(id))
     }
 
-    /// Notes for calls that go on that their connection is gone.
+    /// Notes for a connection's calls that it is gone.
     pub(crate) fn peer_gone(&mut self, peer: PeerId) {
+        let queued = self.queue.iter_mut().map(|held| &mut held.call);
         let waiting = self.waiting.iter_mut().map(|waiting| &mut waiting.held.call);
-        for call in self.running.iter_mut().chain(waiting).filter(|call| call.peer == peer) {
+        let calls = self.running.iter_mut().chain(queued).chain(waiting);
+        for call in calls.filter(|call| call.peer == peer) {
             call.gone = true;
         }
     }

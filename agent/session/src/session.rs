@@ -261,7 +261,8 @@ impl<J: Job> Session<J> {
                 None
             } else {
                 // Leases and unread replies may have changed since it came.
-                let unread = || self.ledger.loads.unread(held.call.peer, held.call.bulk);
+                let reader = || self.ledger.reader(&held.call).unwrap_or(held.call.peer);
+                let unread = || self.ledger.loads.unread(reader(), held.call.bulk);
                 entry.lease_refusal(now, &held.call).or_else(unread)
             };
             let executed = held.call.executed_if_dropped();
@@ -384,22 +385,15 @@ impl<J: Job> Session<J> {
         out.push(Action::Cancelled { job, how });
     }
 
-    /// Calls that have not been started are dropped: nobody waits for them, and a client that is back
-    /// with another connection sends them again. Those that have been started go on, for a board is
-    /// not to be left half programmed; only reads that wait are dropped.
+    /// Calls that have not been started are dropped if nobody waits for them: a client that is back
+    /// with another connection sends them again, or has done so already, and then that copy is answered.
+    /// Those that have been started go on, for a board is not to be left half programmed; only reads
+    /// that wait are dropped.
     fn peer_gone(&mut self, peer: PeerId, out: &mut Vec<Action<J>>) {
         self.ledger.peer_gone(peer, out);
         for entry in &mut self.objects {
-            for held in entry.queue.iter_mut().filter(|held| held.call.peer == peer) {
-                // A copy that came over another connection takes its place.
-                let copy = held.call.kept_id().and_then(|id| self.ledger.detach(id));
-                if let Some(copy) = copy {
-                    held.call.peer = copy.peer;
-                    let job = core::mem::replace(&mut held.job, copy.job);
-                    self.ledger.forget(job, out);
-                }
-            }
-            while let Some(held) = entry.take_queued(|call| call.peer == peer) {
+            entry.peer_gone(peer);
+            while let Some(held) = entry.take_queued(|call| self.ledger.reader(call).is_none()) {
                 self.ledger.drop_call(&held.call, held.job, out);
             }
             while let Some(held) =
@@ -407,7 +401,6 @@ impl<J: Job> Session<J> {
             {
                 self.ledger.drop_call(&held.call, held.job, out);
             }
-            entry.peer_gone(peer);
         }
     }
 

@@ -1,8 +1,8 @@
-//! Copies of a call with another deadline than the first.
+//! Copies of a call: while it is in progress, and with other words or another deadline than the first.
 
 mod rig;
 
-use proximity_session::{CallId, Event, ObjectId, ObjectOptions, PeerId, Request};
+use proximity_session::{Budget, CallId, Event, ObjectId, ObjectOptions, PeerId, Request};
 use rig::{Named, Rig, id, ms, named, write};
 
 const MINUTE: u64 = 60_000;
@@ -110,4 +110,66 @@ fn the_last_of_all_numbers_is_not_run_twice_either() {
     for seq in [u64::MAX - 1, u64::MAX] {
         assert_eq!(rig.request(last(copy(board, seq))), ["refuse copy TooOld"]);
     }
+}
+
+#[test]
+fn a_copy_gets_the_answer_of_a_queued_call_whose_connection_is_gone_and_the_first_runs() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
+    rig.request(first(board, 1));
+    // It names something else, in vain: what the client wants run is what it said first.
+    let other = rig.session.add_object(ObjectOptions::default());
+    assert!(rig.request(copy(other, 1)).is_empty());
+    assert!(rig.on(Event::PeerGone { peer: PeerId(1) }).is_empty());
+    assert_eq!(rig.done(board), ["reply a", "start first"]);
+    assert_eq!(rig.done_with(board, b"one"), ["reply copy one", "forget first"]);
+    assert_eq!(rig.request(copy(board, 1)), ["reply copy one"]);
+}
+
+#[test]
+fn a_queued_call_is_dropped_when_its_last_copys_connection_is_gone_too() {
+    let (mut rig, board) = Rig::new(32);
+    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
+    rig.request(first(board, 1));
+    rig.request(copy(board, 1));
+    assert!(rig.on(Event::PeerGone { peer: PeerId(1) }).is_empty());
+    let later = Request { peer: PeerId(4), job: named("later"), ..copy(board, 1) };
+    assert_eq!(rig.request(later), ["forget copy"]);
+    assert!(rig.on(Event::PeerGone { peer: PeerId(2) }).is_empty());
+    assert_eq!(rig.on(Event::PeerGone { peer: PeerId(4) }), ["forget later", "forget first"]);
+    assert_eq!(rig.done(board), ["reply a"]);
+    // Nothing ran: the next copy is the first.
+    assert_eq!(rig.request(copy(board, 1)), ["start copy"]);
+}
+
+#[test]
+fn a_queued_call_whose_copy_has_unread_replies_does_not_run() {
+    let (mut rig, board) = Rig::new(32);
+    rig.session.set_budget(Budget { unread_bytes: 100, ..Budget::default() });
+    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
+    rig.request(first(board, 1));
+    rig.request(copy(board, 1));
+    rig.on(Event::PeerGone { peer: PeerId(1) });
+    // What the first has left unread is nothing to the copy, but its own is.
+    rig.session.sent(PeerId(1), 100);
+    rig.session.sent(PeerId(2), 100);
+    let said = ["reply a", "refuse copy RepliesUnread", "forget first"];
+    assert_eq!(rig.done(board), said);
+}
+
+#[test]
+fn copies_that_wait_are_not_refused_and_are_as_many_as_calls_in_progress() {
+    let (mut rig, board) = Rig::new(32);
+    rig.session.set_budget(Budget { in_flight: 2, ..Budget::default() });
+    for seq in 0..6 {
+        rig.request(Request { peer: PeerId(10 + seq), ..first(board, seq) });
+    }
+    // All over one connection, each twice.
+    for seq in 0..6 {
+        assert!(rig.request(copy(board, seq)).is_empty());
+        assert_eq!(rig.request(copy(board, seq)), ["forget copy"]);
+    }
+    // They count: it may have no call of its own.
+    assert_eq!(rig.request(copy(board, 7)), ["refuse copy TooManyInFlight"]);
+    assert_eq!(rig.done(board), ["reply copy", "reply first", "start first"]);
 }

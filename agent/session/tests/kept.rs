@@ -90,17 +90,6 @@ fn only_the_latest_copy_waits_for_the_end() {
 }
 
 #[test]
-fn a_copy_takes_the_place_of_a_queued_call_whose_connection_is_gone() {
-    let (mut rig, board) = Rig::new(32);
-    rig.request(Request { peer: PeerId(3), ..write(board, "a") });
-    rig.request(numbered(board, 1));
-    rig.request(Request { job: rig::named("copy"), ..again(board, 1) });
-    assert_eq!(rig.on(Event::PeerGone { peer: PeerId(1) }), ["forget 1"]);
-    assert_eq!(rig.done(board), ["reply a", "start copy"]);
-    assert_eq!(rig.done_with(board, b"one"), ["reply copy one"]);
-}
-
-#[test]
 fn a_client_that_is_back_over_another_connection_gets_the_reply_of_its_running_call() {
     let (mut rig, board) = Rig::new(32);
     rig.request(numbered(board, 1));

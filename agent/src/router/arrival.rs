@@ -86,7 +86,9 @@ impl Router {
                 let (id, call_epoch) = (call.id, call.epoch);
                 let asked = self.understand(&call, job.peer.as_deref());
                 let of_now = call.epoch.is_none_or(|told| told == epoch);
-                job.again = call.id.filter(|_| of_now && call.op.runs_something());
+                // A get is no copy of anything: reads are not remembered.
+                let may_have_run = matches!(call.op, Op::Call | Op::Set);
+                job.again = call.id.filter(|_| of_now && may_have_run);
                 // Nobody learns here what he may not ask.
                 let may_come = |peer: &Arc<Peer>| peer.may_come(&self.plaintext);
                 job.again = job.again.filter(|_| job.peer.as_ref().is_some_and(may_come));
@@ -123,7 +125,7 @@ impl Router {
         }
         self.count_refused(&job, reason);
         if reason == Some(Reason::Failed)
-            && let Some(id) = job.again.filter(|_| job.place.op != Op::Get)
+            && let Some(id) = job.again
             && let Err(why) = self.session.remember_refused(job.arrived, id, job.expires)
         {
             (fault, reason) = words::refusal(&why, &job, None);

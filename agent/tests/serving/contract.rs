@@ -42,6 +42,29 @@ fn a_copy_of_a_write_in_progress_gets_its_answer() {
 }
 
 #[test]
+fn what_runs_is_what_came_first_though_a_copy_says_something_else_and_the_first_is_gone() {
+    let (agent, stage, caller) = Agent::with_actor();
+    let held = caller.begin("actor.hold");
+    stage.until_held(1);
+    let (first, other) = (agent.caller(), agent.caller());
+    let with = With::default();
+    let id = first.send(Op::Call, "actor.note", &note("first"), &with);
+    first.hello();
+    other.send_as(id, Op::Call, "actor.note", &note("other"), &with);
+    // A read is no copy of anything, whatever its id.
+    other.send_as(id, Op::Get, "nosuch.level", &Arguments::default(), &with);
+    let Answer::Error { line, reason, .. } = other.answer(id) else { panic!("it read something") };
+    assert_eq!((line.split(';').next(), reason), (Some("KeyError: no object 'nosuch'"), None));
+    first.client.leave(true);
+    // What was sent before has arrived when this is answered.
+    caller.hello();
+    stage.let_go();
+    assert_eq!(caller.answer(held), Answer::ok("let go"));
+    assert_eq!(other.answer(id), Answer::ok("null"));
+    assert_eq!(stage.ran(), ["first"]);
+}
+
+#[test]
 fn a_write_that_ran_is_answered_though_its_object_is_gone() {
     let (agent, stage, caller) = Agent::with_actor();
     let epoch = caller.hello().epoch;

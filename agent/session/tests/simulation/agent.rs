@@ -509,10 +509,6 @@ impl World {
                     .violate(format!("call {} was started under another's lease", sent.id.seq));
             }
         }
-        // A copy may have taken the place of a call that came long before it.
-        if self.agent.copied.contains(&sent.id) {
-            return;
-        }
         let slot = &mut self.agent.slots[object.index()];
         if slot.last.is_some_and(|last| last >= job.serial) {
             self.record.violate("calls of an object started out of order");
