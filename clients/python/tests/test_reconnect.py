@@ -194,7 +194,8 @@ def test_a_client_that_understood_nothing_of_what_answered_tries_again(
         assert done.is_set()
 
 
-def test_who_is_hung_up_on_at_once_is_in_no_hurry_to_come_again() -> None:
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_who_is_hung_up_on_at_once_is_in_no_hurry_to_come_again(asynchronous: bool) -> None:
     """As by a tunnel without an agent behind it, while a call waits and after that."""
     came: list[float] = []
     with (
@@ -202,9 +203,12 @@ def test_who_is_hung_up_on_at_once_is_in_no_hurry_to_come_again() -> None:
         Proxy(url, "foo", timeout=1) as foo,
     ):
         with pytest.raises(NotSent):
-            foo.look()
+            if asynchronous:
+                foo.call_async("look").result()
+            else:
+                foo.look()
         time.sleep(2)
-        assert 3 <= len(came) <= 10
+        assert 3 <= len(came) <= 30
 
 
 def test_a_connection_that_fails_without_end_stops_no_other(

@@ -70,10 +70,11 @@ class Channel:
         self._open()
         self._begin_to_watch()
 
-    def _open(self, *, calm: bool = False) -> None:
+    def _open(self, *, hurried: bool = False) -> None:
         url = self._session.url
-        self._socket, self._monitor = _link.opened(self._context, url, calm=calm)
+        self._socket, self._monitor = _link.opened(self._context, url, hurried=hurried)
         self._given_up = math.inf
+        self._is_hurried = hurried
         # When the first hello was sent since anything came.
         self._asked = math.inf
         self._reading = self.loop.create_task(self._read())
@@ -244,7 +245,7 @@ class Channel:
         while True:
             left = self._given_up - time.monotonic()
             if not await self._monitor.poll(None if left == math.inf else max(0, left * 1000)):
-                self._begin_anew(calm=True)
+                self._begin_anew()
                 continue
             event = _link.event_of(await self._monitor.recv_multipart())
             self._given_up = math.inf
@@ -266,6 +267,9 @@ class Channel:
             self._given_up = now + random.uniform(*GIVEN_UP_S)
             if was_up:
                 self._hurry_until = now + HURRY_S
+            elif self._is_hurried and now >= self._hurry_until:
+                # Taken and closed at once: libzmq's pauses begin anew each time, with the shortest.
+                self._given_up = now
             await self._hurry()
 
     async def _hurry(self) -> None:
@@ -273,13 +277,13 @@ class Channel:
         while time.monotonic() < self._hurry_until:
             if await self._monitor.poll(HURRY_PAUSE_S * 1000):
                 return
-            self._begin_anew()
+            self._begin_anew(hurried=True)
 
-    def _begin_anew(self, *, calm: bool = False) -> None:
+    def _begin_anew(self, *, hurried: bool = False) -> None:
         self._given_up = math.inf
         reading, *old = self._reading, self._socket, self._monitor
         with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
-            self._open(calm=calm)
+            self._open(hurried=hurried)
             reading.cancel()
             _link.shut(*old)
 

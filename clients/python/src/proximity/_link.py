@@ -23,6 +23,7 @@ from ._parts import Parts, Progress, is_part, is_whole, note_size
 from ._session import (
     GIVEN_UP_S,
     HELLO,
+    HURRIED_FIRST_MS,
     HURRY_PAUSE_S,
     HURRY_S,
     RECONNECT_FIRST_MS,
@@ -87,10 +88,10 @@ def address(url: str) -> str:
     return url
 
 
-def dealer(context: Any, url: str, *, calm: bool = False) -> Any:
+def dealer(context: Any, url: str, *, hurried: bool = False) -> Any:
     """Makes a socket as the agent expects it of a client; connecting is left to it.
 
-    A calm one is in no hurry to try a second time.
+    A hurried one is for an agent that was there a moment ago.
     """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.LINGER, 0)
@@ -104,7 +105,7 @@ def dealer(context: Any, url: str, *, calm: bool = False) -> Any:
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
-    first = RECONNECT_MOST_MS if calm else RECONNECT_FIRST_MS
+    first = HURRIED_FIRST_MS if hurried else RECONNECT_FIRST_MS
     socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*first))
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, random.randint(*RECONNECT_MOST_MS))
     return socket
@@ -113,14 +114,14 @@ def dealer(context: Any, url: str, *, calm: bool = False) -> Any:
 _monitors = itertools.count()
 
 
-def opened(context: Any, url: str, *, calm: bool = False) -> tuple[Any, Any]:
+def opened(context: Any, url: str, *, hurried: bool = False) -> tuple[Any, Any]:
     """Makes a socket that connects, which waits for nothing, and its monitor.
 
     Raises ValueError for an address that libzmq cannot even try, NotSent where there is no room.
     """
     socket = monitor = None
     try:
-        socket = dealer(context, url, calm=calm)
+        socket = dealer(context, url, hurried=hurried)
         told_at = f"inproc://proximity-monitor-{next(_monitors)}"
         socket.monitor(told_at, TAKEN | UP | DOWN)
         monitor = context.socket(zmq.PAIR)
@@ -168,11 +169,11 @@ class Connection:
         self._lost = -math.inf
         self._open()
 
-    def _open(self, *, calm: bool = False) -> None:
-        self.socket, self._monitor = opened(self._context, self._url, calm=calm)
+    def _open(self, *, hurried: bool = False) -> None:
+        self.socket, self._monitor = opened(self._context, self._url, hurried=hurried)
         self.socket.setsockopt(zmq.RCVTIMEO, int(_SLICE_S * 1000))
         self._down = self._taken = self._stood = False
-        self._is_calm = calm
+        self._is_hurried = hurried
         self._begun = time.monotonic()
         self._given_up = math.inf
 
@@ -262,7 +263,7 @@ class Connection:
         # By another socket: what is sent over this one could still go to the connection that goes.
         old = self.socket, self._monitor
         try:
-            self._open(calm=not soon)
+            self._open(hurried=soon)
         except NotSent:  # there is no room for another: libzmq goes on with this one
             self._begun, self._given_up = now, math.inf
         else:
@@ -320,7 +321,7 @@ class Connection:
                     self._given_up = now + random.uniform(*GIVEN_UP_S)
                     if self._stood:
                         self._lost = self._begun = now
-                    elif not self._is_calm:
+                    elif self._is_hurried:
                         # Taken and closed at once, as by a tunnel without an agent behind it:
                         # libzmq's pauses begin anew each time, with the shortest.
                         self._given_up = now

@@ -35,9 +35,14 @@ LONGEST = 23 * 3600.0
 """Seconds after which a call expires at the latest: agents refuse more than 24 hours ahead of their
 clock, which is behind by what their machine slept since hello."""
 
-RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (7, 13), (750, 1000)
+RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (200, 300), (750, 1000)
 """How soon libzmq tries again to connect: at first, and after many failures. Each connection has
-times of its own from these, or all clients of an agent that died would come at the same time."""
+times of its own from these, or all clients of an agent that died would come at the same time.
+libzmq begins with the first again where a connection is taken and closed, as by a tunnel whose far
+end is away: those are not to come by the hundred."""
+
+HURRIED_FIRST_MS = (7, 13)
+"""The first pause of a connection that is begun in a hurry."""
 
 HURRY_S, HURRY_PAUSE_S = 0.15, 0.025
 """For so long after a loss a connection is begun anew at such intervals: a restarted agent is back
