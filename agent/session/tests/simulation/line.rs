@@ -58,6 +58,8 @@ pub(crate) struct Line {
     last: BTreeMap<u64, Time>,
     /// Connections over which nothing comes any more, as nobody knows.
     broken: BTreeSet<u64>,
+    /// Connections whose end the agent has seen.
+    pub(crate) ended: BTreeSet<u64>,
     /// By result: how many parts its client has granted, and how many were sent.
     granted: BTreeMap<(u64, CallId), (u64, u64)>,
     /// Results that found no room for their next part.
@@ -78,6 +80,7 @@ impl Default for Line {
             held: BTreeMap::new(),
             last: BTreeMap::new(),
             broken: BTreeSet::new(),
+            ended: BTreeSet::new(),
             granted: BTreeMap::new(),
             blocked: BTreeSet::new(),
             freed: Vec::new(),
