@@ -285,7 +285,7 @@ impl KatcpClient {
 
     /// Waits no more for replies that are to come: the connection goes, unless ids tell late replies.
     pub fn give_up(&mut self) {
-        self.abandon();
+        self.abandon(Duration::MAX);
     }
 
     /// Makes a request and returns its reply, whatever it says.

@@ -104,6 +104,20 @@ fn a_hung_board_costs_the_callers_time_and_no_more() {
 }
 
 #[test]
+fn a_caller_with_little_time_costs_others_no_more_than_that() {
+    let mock = mock(Personality::Roach2);
+    mock.fault(Fault::Late(ms(200)));
+    // The first call over its connection, of which the server has not shown that it is well.
+    let mut hasty = Board::of(&Setup { timeout: ms(10), ..setup(&mock) });
+    let answer = hasty.ask("ping", "[]");
+    assert!(answer.starts_with("TimeoutError: "), "{answer}");
+    let answer = hasty.ask("ping", "[]");
+    // Else it would be 0.2 or 0.3 s. On a busy machine the pause may be over.
+    let away = answer.starts_with("ConnectionError: ") && answer.contains("is due in 0.1 s");
+    assert!(away || answer.starts_with("TimeoutError: "), "{answer}");
+}
+
+#[test]
 fn a_call_that_is_called_off_ends() {
     let mock = mock(Personality::Roach2);
     let mut board = Board::of(&setup(&mock));

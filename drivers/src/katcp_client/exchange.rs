@@ -7,7 +7,7 @@ use super::{
     shown,
 };
 use proximity_proto::katcp::{LineError, MAX_MID, Message, Writer};
-use std::{borrow::Cow, io};
+use std::{borrow::Cow, io, time::Duration};
 
 /// What came for a request that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,7 +238,7 @@ impl KatcpClient {
     /// The time is over, or the caller has called it off. Where replies have no ids the connection has to go.
     pub(super) fn over(&mut self, limit: &Limit<'_>) -> KatcpError {
         let (board, request) = (self.link.board().clone(), String::new());
-        self.abandon();
+        self.abandon(limit.allowed());
         if limit.is_called_off() {
             // The board is not to blame.
             self.link.rests();
@@ -247,13 +247,13 @@ impl KatcpClient {
         KatcpError::NoAnswer { board, request, waited: limit.allowed() }
     }
 
-    /// Waits no more for replies that are to come.
-    pub(super) fn abandon(&mut self) {
+    /// Waits no more for replies that are to come, and were waited for as long as this.
+    pub(super) fn abandon(&mut self, waited: Duration) {
         // What was sent in part would spoil the next request.
         if self.inbox.ids && self.out.is_empty() {
             self.inbox.waiting.clear();
         } else {
-            self.link.lost(&io::Error::new(io::ErrorKind::TimedOut, "a reply is overdue"));
+            self.link.overdue(waited);
             self.forget();
         }
     }

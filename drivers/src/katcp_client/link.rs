@@ -14,6 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The shortest pause between two tries, where nobody gave the server more time than that.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// The longest pause between two tries.
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -112,10 +115,21 @@ impl Link {
     /// The first try for another is made at once, unless the server never replied on this one: a server that
     /// accepts and closes is not to be asked in a tight loop.
     pub(super) fn lost(&mut self, error: &io::Error) {
+        self.lost_after(Duration::MAX, error);
+    }
+
+    /// The same because a reply is overdue that was waited for as long as this: a caller with little time is no reason
+    /// for all others to wait for longer.
+    pub(super) fn overdue(&mut self, waited: Duration) {
+        let error = io::Error::new(io::ErrorKind::TimedOut, "a reply is overdue");
+        self.lost_after(waited.max(SHORTEST_PAUSE), &error);
+    }
+
+    fn lost_after(&mut self, longest: Duration, error: &io::Error) {
         if self.is_up() {
             log::warn!("lost the connection to {}: {error}", self.board);
             self.telltale.disconnected(error);
-            self.state = if self.answered { State::Down(None) } else { self.pause() };
+            self.state = if self.answered { State::Down(None) } else { self.pause(longest) };
         }
     }
 
@@ -202,7 +216,7 @@ impl Link {
         }
         self.telltale.disconnected(&error);
         self.failure = Some(Arc::new(error));
-        self.state = self.pause();
+        self.state = self.pause(Duration::MAX);
         let State::Down(Some(at)) = self.state else { return self.away(Duration::ZERO) };
         self.away(at.saturating_duration_since(Instant::now()))
     }
@@ -212,8 +226,8 @@ impl Link {
     }
 
     /// A pause of a random length, so that the agents of a whole site do not knock in step.
-    fn pause(&mut self) -> State {
+    fn pause(&mut self, longest: Duration) -> State {
         let pause = self.pauses.take() * (750 + random(500)) / 1000;
-        State::Down(Some(Instant::now() + pause))
+        State::Down(Some(Instant::now() + pause.min(longest)))
     }
 }
