@@ -27,13 +27,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn nothing_runs_twice_or_late_or_without_an_answer_in_a_thousand_worlds() {
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => {
-            let first = number("FIRST").unwrap_or(0);
-            first..first + number("SEEDS").unwrap_or(1000)
-        }
-    };
+    let first = number("SEED").or(number("FIRST")).unwrap_or(0);
+    let count = number("SEED").map_or_else(|| number("SEEDS").unwrap_or(1000), |_| 1);
+    let seeds = first..first + count;
     let (mut calls, mut residual) = (0, 0);
     let mut outcomes = [0; 3];
     let mut met = [0; 5];
