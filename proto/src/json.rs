@@ -66,7 +66,7 @@ pub fn request(text: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result<(), Ba
 pub fn to_messagepack(text: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result<(), JsonError> {
     let mut items = limits.max_items;
     // A buffer that doubled would be there one and a half times while it is copied.
-    out.reserve(room(text));
+    out.reserve(room(text)?);
     let mut parser = serde_json::Deserializer::from_slice(text);
     Writer { out, items: &mut items, depth: 0 }
         .deserialize(&mut parser)
@@ -74,14 +74,25 @@ pub fn to_messagepack(text: &[u8], limits: &Limits, out: &mut Vec<u8>) -> Result
         .map_err(|error| JsonError::Syntax(error.to_string()))
 }
 
+/// Digits in a row that a number may have. `serde_json` keeps the text of a long one while it reads it, beside all
+/// else; a float's exact value has 767 at most.
+const MAX_DIGITS: usize = 1000;
+
 /// How many bytes the MessagePack of `text` has at most.
 ///
 /// Text in quotes gets no longer. Of the rest `[]` and `1e1` grow most, to 5 and 9 bytes. Brackets that nothing
 /// closes are as deep as is taken, at most.
-fn room(text: &[u8]) -> usize {
+fn room(text: &[u8]) -> Result<usize, JsonError> {
     let (mut quoted, mut escaped, mut count) = (false, false, 0);
-    for &byte in text {
+    let mut digits = 0;
+    for (place, &byte) in text.iter().enumerate() {
         count += usize::from(quoted);
+        digits = if byte.is_ascii_digit() && !quoted { digits + 1 } else { 0 };
+        if digits > MAX_DIGITS {
+            return Err(JsonError::Syntax(format!(
+                "a number of more than {MAX_DIGITS} digits (at byte {place})"
+            )));
+        }
         if escaped {
             escaped = false;
         } else if byte == b'"' {
@@ -90,7 +101,7 @@ fn room(text: &[u8]) -> usize {
             escaped = quoted && byte == b'\\';
         }
     }
-    count + 3 * (text.len() - count) + 5 * MAX_DEPTH
+    Ok(count + 3 * (text.len() - count) + 5 * MAX_DEPTH)
 }
 
 /// Turns a whole MessagePack value into JSON text.

@@ -223,3 +223,19 @@ proptest! {
         prop_assert!(same, "{} {}", number, text);
     }
 }
+
+#[test]
+fn a_number_of_thousands_of_digits_is_refused_before_it_is_read() {
+    let read = |text: String| {
+        let mut out = Vec::new();
+        json::to_messagepack(text.as_bytes(), &Limits::default(), &mut out).map(|()| out)
+    };
+    let zeros = |count| "0".repeat(count);
+    assert_eq!(
+        read(format!("[1, 2{}]", zeros(1000))).unwrap_err().to_string(),
+        "not a request in JSON: a number of more than 1000 digits (at byte 1004)"
+    );
+    // What is quoted is no number, and a long float is one.
+    assert!(read(format!("\"{}\"", zeros(2000))).is_ok());
+    assert_eq!(read(format!("1.{}", zeros(1000))).unwrap()[0], 0xcb);
+}
