@@ -71,12 +71,6 @@ impl Router {
         let epoch = self.session.epoch();
         let served = self.transport.serves(&peer);
         job.peer = Some(peer);
-        job.note(
-            ReplyTo { version: 1, codec, id: None, epoch },
-            None,
-            false,
-            self.limits.max_frame,
-        );
         let sound = if codec == Codec::Json { self.translate(&mut job) } else { Ok(()) };
         let asked = match sound.and_then(|()| Call::parse(&job.request, &self.limits)) {
             Ok(call) => {
