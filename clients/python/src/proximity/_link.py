@@ -32,6 +32,7 @@ from ._session import (
     Target,
     is_answer,
     no_agent,
+    time_left,
     unreadable,
 )
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout, call_error
@@ -428,8 +429,7 @@ class Link:
         known = attempt.may_repeat()
         if known is None:
             with contextlib.suppress(ProximityError):
-                left = max(0.001, end - time.monotonic())
-                return attempt.reads(self.describe(target.name, left))
+                return attempt.reads(self.describe(target.name, time_left(end)))
         return bool(known)
 
     def take(self) -> Connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -406,6 +407,11 @@ def no_agent(url: str, target: Target, error: CallError) -> CallError:
         detail=error.detail,
         hint="is it an agent that listens on this address?",
     )
+
+
+def time_left(end: float) -> float:
+    """Gives the seconds until time `end` as a time-out: never none at all."""
+    return max(0.001, end - time.monotonic())
 
 
 def positive(timeout: float | None, otherwise: float) -> float:

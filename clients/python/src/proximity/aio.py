@@ -28,6 +28,7 @@ from ._session import (
     no_agent,
     object_name,
     positive,
+    time_left,
 )
 from .errors import CallError, OutcomeUnknown, ProximityError, Timeout
 from .interface import Interface, Method
@@ -104,8 +105,8 @@ class AsyncLink:
         known = attempt.may_repeat()
         if known is None:
             with contextlib.suppress(ProximityError):
-                left = max(0.001, end - time.monotonic())
-                text = await self.call(Target("describe", target.name), (), {}, left)
+                describe = Target("describe", target.name)
+                text = await self.call(describe, (), {}, time_left(end))
                 return attempt.reads(Interface(text))
         return bool(known)
 
@@ -315,8 +316,7 @@ class AsyncProxy:
         text = "{}"
         if self._name in objects or not nested:
             describe = Target("describe", self._name)
-            left = max(0.001, end - time.monotonic())
-            text = await self._link.call(describe, (), {}, left)
+            text = await self._link.call(describe, (), {}, time_left(end))
         interface = Interface(text)
         for name in self._remote:
             self.__dict__.pop(name, None)

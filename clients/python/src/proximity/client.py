@@ -13,7 +13,7 @@ import zmq
 
 from ._lease import DEFAULT_TTL, Lease, LeaseInfo, Terms, listed
 from ._link import NO_KWARGS, Link
-from ._session import DEFAULT_TIMEOUT, MAX_REPLY, Holding, Target, object_name, positive
+from ._session import DEFAULT_TIMEOUT, MAX_REPLY, Holding, Target, object_name, positive, time_left
 from .errors import CallError, RemoteError
 from .interface import Interface, Method
 
@@ -78,11 +78,11 @@ class Proxy:
             if not known:
                 # It may be new. An agent that is away is no reason to wait for long.
                 with contextlib.suppress(CallError):
-                    self._link.greet(min(_left(end), _LOOK_S))
+                    self._link.greet(min(time_left(end), _LOOK_S))
             interface = self._load(end)
             if name in interface.attributes:
                 get = Target("get", self._name, name)
-                return self._link.call(get, (), NO_KWARGS, _left(end))
+                return self._link.call(get, (), NO_KWARGS, time_left(end))
             if name in self.__dict__:
                 return self.__dict__[name]
         raise _no_attribute(name, self._no_such(name))
@@ -98,7 +98,7 @@ class Proxy:
                 raise AttributeError(f"'{name}' of '{self._name}' is no attribute that can be set")
             raise _no_attribute(name, self._no_such(name))
         target = Target("set", self._name, name, self._holding)
-        self._link.call(target, (value,), NO_KWARGS, _left(end))
+        self._link.call(target, (value,), NO_KWARGS, time_left(end))
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"nothing of '{self._name}' can be deleted: '{name}'")
@@ -116,7 +116,7 @@ class Proxy:
         if interface is not None:
             return interface
         began, lock = time.monotonic(), self._lock
-        if not lock.acquire(timeout=_left(end)):
+        if not lock.acquire(timeout=time_left(end)):
             raise self._link.session.not_asked(self._name, end - began)
         try:
             if self._interface is None:
@@ -135,13 +135,13 @@ class Proxy:
         __tracebackhide__ = True
         link, name = self._link, self._name
         if not link.session.objects:
-            link.greet(_left(end))
+            link.greet(time_left(end))
         objects = link.session.objects
         nested = nested_names(objects, name)
         if nested and name not in objects:
             interface = Interface("{}")  # no object, but the common part of some names
         else:
-            interface = link.describe(name, _left(end))
+            interface = link.describe(name, time_left(end))
         members: dict[str, Any] = {
             part: Proxy(link, f"{name}.{part}", self._timeout) for part in nested
         }
@@ -388,10 +388,6 @@ class Agent:
         return _table(
             [("agent", self._link.url), ("state", self._link.state), ("objects", objects)]
         )
-
-
-def _left(end: float) -> float:
-    return max(0.001, end - time.monotonic())
 
 
 def _no_attribute(name: str, message: str) -> AttributeError:
