@@ -15,6 +15,8 @@ from typing import Any
 
 import msgpack
 import pytest
+import zmq
+import zmq.asyncio
 
 from conftest import free_url, until
 from objects import Bench
@@ -244,6 +246,34 @@ def test_a_connection_that_swallows_everything_is_given_up(
             assert wire.made == 2
 
     asyncio.run(main())
+
+
+def test_a_connection_that_goes_in_mid_message_sends_it_again(
+    seen: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libzmq takes back what it has of the message, and pyzmq lets the EAGAIN through."""
+
+    def send_multipart(self: Any, parts: Any, flags: int = 0, **kwargs: Any) -> Any:
+        if len(parts) < 2 or not broken:
+            return original(self, parts, flags, **kwargs)
+        return failed(broken.pop())
+
+    def failed(error: Exception) -> asyncio.Future[Any]:
+        sending = asyncio.get_running_loop().create_future()
+        sending.set_exception(error)
+        return sending
+
+    async def main() -> None:
+        async with AsyncProxy(seen.url, "foo", timeout=20) as foo:
+            assert await foo.push() == "seen"
+            broken.extend([zmq.Again(), zmq.Again()])
+            assert await foo.push() == "seen"
+            assert not broken
+
+    broken: list[Exception] = []
+    original = zmq.asyncio.Socket.send_multipart
+    monkeypatch.setattr(zmq.asyncio.Socket, "send_multipart", send_multipart)
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -101,19 +101,11 @@ class Channel:
             raise self.gone(target)
         call = self.waiting[number] = _Call(self._session, target, progress)
         try:
-            while True:
-                socket = self._socket
-                sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
-                await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
-                # Another socket is in its place, and this one did not take it.
-                if not (sending.cancelled() and socket is not self._socket):
-                    break
-            if not sending.done() or sending.cancelled():
-                sending.cancel()
+            socket = await self._send(data, end)
+            if socket is None:
                 if self.closed:
                     raise self.gone(target)
                 raise self._session.not_sent(target, end - began)
-            sending.result()
             if socket is not self._socket:
                 raise LostError
             call.sent = True
@@ -128,11 +120,27 @@ class Channel:
             if call.sent:
                 self._doubt()
                 self._take_back(number)
-            else:
-                sending.cancel()
             raise
         finally:
             del self.waiting[number]
+
+    async def _send(self, data: bytes, end: float) -> Any:
+        """Sends a request as soon as a socket takes it; gives that socket, or None without one."""
+        while True:
+            socket = self._socket
+            sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
+            try:
+                await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
+            finally:
+                sending.cancel()  # which changes nothing where it is done
+            if sending.cancelled():
+                # Another socket may be in its place, and this one did not take it.
+                if self.closed or socket is self._socket or time.monotonic() >= end:
+                    return None
+            elif not isinstance(sending.exception(), zmq.Again):
+                sending.result()
+                return socket
+            # Else the connection went between the parts of the message: nothing of it is sent.
 
     def gone(self, target: Target) -> CallError:
         """The error for a request whose connection was closed before it was sent."""
