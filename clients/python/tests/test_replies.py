@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +13,7 @@ import msgpack
 import pytest
 
 from played import CHUNK, Asked, Played
-from proximity import Locked, NotSent, OutcomeUnknown, Proxy, Timeout
+from proximity import AsyncProxy, Locked, NotSent, OutcomeUnknown, Proxy, Timeout
 
 NO_ANSWERS: dict[str, Any] = {
     "a number": 5,
@@ -139,5 +142,27 @@ def test_an_interface_that_is_none_is_told_so(value: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(Strange, "op", "describe")
     monkeypatch.setattr(Strange, "value", value)
     told = pytest.raises(OutcomeUnknown, match=r"^describe\(foo\): the reply of .* cannot be read")
-    with Strange(lambda asked: None) as agent, Proxy(agent.url, "foo", timeout=20) as foo, told:
-        foo.look()
+    with Strange(lambda asked: None) as agent:
+        with Proxy(agent.url, "foo", timeout=20) as foo, told:
+            foo.look()
+        with told:
+            asyncio.run(AsyncProxy(agent.url, "foo", timeout=20).connect())
+
+
+def test_proxies_may_be_made_while_others_learn_of_the_agents_objects() -> None:
+    def make() -> None:
+        made.extend(foo.with_timeout(1) for _ in range(20_000))
+
+    made: list[Proxy] = []
+    usual = sys.getswitchinterval()
+    with Played(lambda asked: asked.send(ok="seen")) as agent, Proxy(agent.url, "foo") as foo:
+        sys.setswitchinterval(1e-6)
+        try:
+            making = threading.Thread(target=make)
+            making.start()
+            while making.is_alive():
+                foo._link.greet(20)
+            making.join()
+        finally:
+            sys.setswitchinterval(usual)
+    assert len(made) == 20_000

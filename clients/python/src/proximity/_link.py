@@ -10,6 +10,7 @@ import os
 import random
 import re
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -110,6 +111,14 @@ def dealer(context: Any, url: str, *, hurried: bool = False) -> Any:
     socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*first))
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, random.randint(*RECONNECT_MOST_MS))
     return socket
+
+
+def interface_of(url: str, target: Target, text: Any) -> Interface:
+    """Reads the description that the agent at `url` gave of an object, as `target` asked it to."""
+    try:
+        return Interface(text)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(url, target, f"{type(error).__name__}: {error}") from None
 
 
 _monitors = itertools.count()
@@ -367,12 +376,19 @@ class Link:
         self.url = address(url)
         self.session = Session(self.url)
         self.state = "not yet reached"
-        self.proxies: weakref.WeakSet[Proxy] = weakref.WeakSet()
+        self._proxies: weakref.WeakSet[Proxy] = weakref.WeakSet()
+        # None of them comes while they are gone through.
+        self._proxies_lock = threading.Lock()
         self._context = context
         self._idle: list[Connection] = []
         self.closers: list[Callable[[], object]] = []
         weakref.finalize(self, _close_all, self._idle, self.closers)
         _links.add(self)
+
+    def note(self, proxy: Proxy) -> None:
+        """Notes who wants to know when the agent's objects change."""
+        with self._proxies_lock:
+            self._proxies.add(proxy)
 
     @property
     def context(self) -> zmq.Context[Any]:
@@ -481,7 +497,9 @@ class Link:
         except OutcomeUnknown as error:
             raise no_agent(self.url, target, error) from None
         self.state = "connected"
-        for proxy in list(self.proxies):
+        with self._proxies_lock:
+            proxies = list(self._proxies)
+        for proxy in proxies:
             proxy._forget_if_changed(self.session.objects)
 
     def greet(self, timeout: float) -> Session:
@@ -503,12 +521,7 @@ class Link:
         """Gives the interface of an object."""
         __tracebackhide__ = True
         target = Target("describe", name)
-        text = self.call(target, (), NO_KWARGS, timeout)
-        try:
-            return Interface(text)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            why = f"{type(error).__name__}: {error}"
-            raise unreadable(self.url, target, why) from None
+        return interface_of(self.url, target, self.call(target, (), NO_KWARGS, timeout))
 
     def close(self) -> None:
         """Closes the connections that are not in use; a later call opens another."""
@@ -522,7 +535,8 @@ class Link:
         self.closers.clear()
         self._context = None
         self.session.begin()
-        for proxy in self.proxies:
+        self._proxies_lock = threading.Lock()
+        for proxy in self._proxies:
             proxy._begin_anew()
 
 

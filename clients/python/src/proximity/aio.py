@@ -105,9 +105,7 @@ class AsyncLink:
         known = attempt.may_repeat()
         if known is None:
             with contextlib.suppress(ProximityError):
-                describe = Target("describe", target.name)
-                text = await self.call(describe, (), {}, time_left(end))
-                return attempt.reads(Interface(text))
+                return attempt.reads(await self.describe(target.name, time_left(end)))
         return bool(known)
 
     async def _hello(self, channel: Channel, target: Target, began: float, end: float) -> None:
@@ -145,6 +143,12 @@ class AsyncLink:
         began = time.monotonic()
         await self._hello(self.channel(), HELLO, began, began + timeout)
         return self.session
+
+    async def describe(self, name: str, timeout: float) -> Interface:
+        """Gives the interface of an object."""
+        target = Target("describe", name)
+        text = await self.call(target, (), {}, timeout)
+        return _link.interface_of(self.session.url, target, text)
 
     def close(self) -> None:
         """Closes the connections. A later call opens another."""
@@ -313,11 +317,10 @@ class AsyncProxy:
         end = time.monotonic() + self._timeout
         objects = (await self._link.greet(self._timeout)).objects
         nested = client.nested_names(objects, self._name)
-        text = "{}"
-        if self._name in objects or not nested:
-            describe = Target("describe", self._name)
-            text = await self._link.call(describe, (), {}, time_left(end))
-        interface = Interface(text)
+        if nested and self._name not in objects:
+            interface = Interface("{}")  # no object, but the common part of some names
+        else:
+            interface = await self._link.describe(self._name, time_left(end))
         for name in self._remote:
             self.__dict__.pop(name, None)
         members: dict[str, Any] = {

@@ -63,7 +63,7 @@ class Proxy:
             _nested=frozenset(),
             _holding=Holding(),
         )
-        link.proxies.add(self)
+        link.note(self)
 
     # What the object itself has. Frames that say __tracebackhide__ are between a person and his
     # mistake: IPython and pytest leave them out.
