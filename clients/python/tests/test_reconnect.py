@@ -18,8 +18,8 @@ import zmq
 
 from conftest import free_url, until
 from played import Played
-from proximity import AsyncProxy, NotSent, OutcomeUnknown, Proxy, _channel, _link
-from proximity._link import dealer
+from proximity import AsyncProxy, NotSent, OutcomeUnknown, Proxy, _dealer
+from proximity._dealer import dealer
 from proximity._session import HELLO
 
 GIVEN_UP_S = 0.2
@@ -93,10 +93,9 @@ def test_after_a_loss_it_does_not_wait_for_the_pause(
     monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
     """The pause between two attempts is a minute here; only what is begun anew finds the agent."""
-    monkeypatch.setattr(_link, "RECONNECT_FIRST_MS", (60_000, 60_000))
-    monkeypatch.setattr(_link, "RECONNECT_MOST_MS", (60_000, 60_000))
-    for module in (_link, _channel):
-        monkeypatch.setattr(module, "HURRY_S", 30)
+    monkeypatch.setattr(_dealer, "RECONNECT_FIRST_MS", (60_000, 60_000))
+    monkeypatch.setattr(_dealer, "RECONNECT_MOST_MS", (60_000, 60_000))
+    monkeypatch.setattr(_dealer, "HURRY_S", 30)
 
     def seen(asked: Any) -> None:
         asked.send(ok="seen")
@@ -175,8 +174,7 @@ def test_a_client_that_understood_nothing_of_what_answered_tries_again(
     monkeypatch: pytest.MonkeyPatch, asynchronous: bool
 ) -> None:
     """So often that what is begun anew in a hurry is not understood either."""
-    for module in (_link, _channel):
-        monkeypatch.setattr(module, "GIVEN_UP_S", (0.3, 0.4))
+    monkeypatch.setattr(_dealer, "GIVEN_UP_S", (0.3, 0.4))
 
     async def ask(url: str) -> Any:
         async with AsyncProxy(url, "foo", timeout=30) as foo:
@@ -216,18 +214,18 @@ def test_a_connection_that_fails_without_end_stops_no_other(
 ) -> None:
     """What an idle connection's monitor tells is not read; libzmq must not wait for that."""
     for name in ("RECONNECT_FIRST_MS", "RECONNECT_MOST_MS"):
-        monkeypatch.setattr(_link, name, (1, 1))
+        monkeypatch.setattr(_dealer, name, (1, 1))
     context: Any = zmq.Context()
     # libzmq's own queues would be full after 1,000 connections that come and go.
     with stranger(1_200, lambda taken: None) as (url, done):
-        idle, monitor = _link.opened(context, url)
+        idle, monitor = _dealer.opened(context, url)
         assert done.wait(60)
         with Played(lambda asked: asked.send(ok="seen")) as agent:
             other = dealer(context, agent.url)
             other.connect(agent.url)
             assert other.poll(10_000, zmq.POLLOUT), "it is connected"
             other.close()
-        _link.shut(idle, monitor)
+        _dealer.shut(idle, monitor)
     context.destroy(0)
 
 

@@ -12,19 +12,10 @@ from typing import Any
 import zmq
 import zmq.asyncio
 
-from . import _codec, _link
+from . import _codec, _dealer
 from ._attempt import LostError
 from ._parts import Parts, Progress, is_part, is_whole, note_size, number_of
-from ._session import (
-    GIVEN_UP_S,
-    HELLO,
-    HURRY_PAUSE_S,
-    HURRY_S,
-    Session,
-    Target,
-    is_answer,
-    unreadable,
-)
+from ._session import HELLO, Session, Target, is_answer, unreadable
 from .errors import CallError, NotSent, call_error
 
 # Callers who wait for less cannot tell a dead connection from a long way.
@@ -72,7 +63,7 @@ class Channel:
 
     def _open(self, *, hurried: bool = False) -> None:
         url = self._session.url
-        self._socket, self._monitor = _link.opened(self._context, url, hurried=hurried)
+        self._socket, self._monitor = _dealer.opened(self._context, url, hurried=hurried)
         self._given_up = math.inf
         self._is_hurried = hurried
         # When the first hello was sent since anything came.
@@ -255,11 +246,11 @@ class Channel:
             if not await self._monitor.poll(None if left == math.inf else max(0, left * 1000)):
                 self._begin_anew()
                 continue
-            event = _link.event_of(await self._monitor.recv_multipart())
+            event = _dealer.event_of(await self._monitor.recv_multipart())
             self._given_up = math.inf
-            if event == _link.UP:
+            if event == _dealer.UP:
                 self._up.set()
-            if event != _link.DOWN:
+            if event != _dealer.DOWN:
                 continue
             was_up = self._up.is_set()
             self._up.clear()
@@ -272,9 +263,9 @@ class Channel:
                 await asyncio.sleep(0)
             self._lose()
             now = time.monotonic()
-            self._given_up = now + random.uniform(*GIVEN_UP_S)
+            self._given_up = now + random.uniform(*_dealer.GIVEN_UP_S)
             if was_up:
-                self._hurry_until = now + HURRY_S
+                self._hurry_until = now + _dealer.HURRY_S
             elif self._is_hurried and now >= self._hurry_until:
                 # Taken and closed at once: libzmq's pauses begin anew each time, with the shortest.
                 self._given_up = now
@@ -283,7 +274,7 @@ class Channel:
     async def _hurry(self) -> None:
         """Begins to connect anew again and again, until something comes of it."""
         while time.monotonic() < self._hurry_until:
-            if await self._monitor.poll(HURRY_PAUSE_S * 1000):
+            if await self._monitor.poll(_dealer.HURRY_PAUSE_S * 1000):
                 return
             self._begin_anew(hurried=True)
 
@@ -293,7 +284,7 @@ class Channel:
         with contextlib.suppress(NotSent):  # without room for another, libzmq goes on with this
             self._open(hurried=hurried)
             reading.cancel()
-            _link.shut(*old)
+            _dealer.shut(*old)
 
     def close(self) -> None:
         """Closes the socket; calls under way end as if the connection broke."""
@@ -306,4 +297,4 @@ class Channel:
             for call in self.waiting.values():
                 call.fail(self._session.lost(call.target))
             self._up.set()
-        _link.shut(self._socket, self._monitor)
+        _dealer.shut(self._socket, self._monitor)

@@ -36,25 +36,6 @@ LONGEST = 23 * 3600.0
 """Seconds after which a call expires at the latest: agents refuse more than 24 hours ahead of their
 clock, which is behind by what their machine slept since hello."""
 
-RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (200, 300), (750, 1000)
-"""How soon libzmq tries again to connect: at first, and after many failures. Each connection has
-times of its own from these, or all clients of an agent that died would come at the same time.
-libzmq begins with the first again where a connection is taken and closed, as by a tunnel whose far
-end is away: those are not to come by the hundred."""
-
-HURRIED_FIRST_MS = (7, 13)
-"""The first pause of a connection that is begun in a hurry."""
-
-HURRY_S, HURRY_PAUSE_S = 0.15, 0.025
-"""For so long after a loss a connection is begun anew at such intervals: a restarted agent is back
-after some tens of milliseconds, and libzmq's own pauses double from the first."""
-
-GIVEN_UP_S = (4.0, 8.0)
-"""libzmq itself connects again where a connection ends, but not where it understood nothing of what
-came over it: a garbled handshake, or another program at the agent's port. It does not tell which it
-was, so so many seconds after a connection ended, and none was begun, one is begun anew: longer than
-libzmq's pause and the attempt after it, and not by all clients at once."""
-
 MAX_REPLY = 256 << 20
 """Bytes that a result may have, unless told otherwise."""
 

@@ -18,6 +18,7 @@ import zmq
 from . import _lease, _link, client
 from ._attempt import Attempt, LostError
 from ._channel import Channel
+from ._dealer import address
 from ._parts import Progress
 from ._session import (
     DEFAULT_TIMEOUT,
@@ -47,7 +48,7 @@ class AsyncLink:
     """A client's way to one agent, for asyncio."""
 
     def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
-        self.session = Session(_link.address(url))
+        self.session = Session(address(url))
         self.closed = False
         self._context = context
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
