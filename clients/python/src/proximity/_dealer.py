@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import random
 import re
 import sys
@@ -63,6 +64,24 @@ def address(url: str) -> str:
             " or ipc:///path"
         )
     return url
+
+
+# By process and host: those of a process before it forked are of no use to its child.
+_contexts: dict[tuple[int, str], zmq.Context[Any]] = {}
+
+
+def context_for(url: str) -> zmq.Context[Any]:
+    """Gives the ZeroMQ context of this process for an agent.
+
+    libzmq looks a host's name up in its context's only I/O thread, which does nothing else for the
+    seconds that this takes where no server of names answers. So each name has a context of its own,
+    and it is never ended, which would wait for the same.
+    """
+    host = re.sub(r"^tcp://(?:\S+;)?|:\d+$", "", url)
+    if re.search(r"^[\d.]+$|[\[/]", host):  # an address in numbers, or a path
+        return zmq.Context.instance()
+    key = os.getpid(), host
+    return _contexts.get(key) or _contexts.setdefault(key, zmq.Context())
 
 
 def dealer(context: Any, url: str, *, hurried: bool = False) -> Any:

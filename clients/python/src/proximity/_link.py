@@ -14,7 +14,7 @@ import zmq
 
 from ._attempt import Attempt, LostError
 from ._connection import Connection
-from ._dealer import address
+from ._dealer import address, context_for
 from ._parts import Progress
 from ._session import HELLO, Session, Target, no_agent, time_left, unreadable
 from .errors import CallError, NotSent, OutcomeUnknown, ProximityError, Timeout
@@ -75,8 +75,8 @@ class Link:
 
     @property
     def context(self) -> zmq.Context[Any]:
-        """The ZeroMQ context of this process."""
-        return self._context or zmq.Context.instance()
+        """The ZeroMQ context of this process for this agent."""
+        return self._context or context_for(self.url)
 
     def call(
         self,

@@ -18,7 +18,7 @@ import zmq
 from . import _lease, _link, client
 from ._attempt import Attempt, LostError
 from ._channel import Channel
-from ._dealer import address
+from ._dealer import address, context_for
 from ._parts import Progress
 from ._session import (
     DEFAULT_TIMEOUT,
@@ -65,7 +65,7 @@ class AsyncLink:
                 over = self._channels.pop(other, None) if other.is_closed() else None
                 if over is not None:
                     over.close()
-            context = self._context or zmq.Context.instance()
+            context = self._context or context_for(self.session.url)
             channel = self._channels[loop] = Channel(context, self.session)
         return channel
 
