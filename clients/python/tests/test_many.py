@@ -397,14 +397,22 @@ def test_async_calls_end_within_their_time(server: Server, bench: Bench) -> None
     asyncio.run(main())
 
 
-def test_a_cancelled_task_takes_its_call_back(server: Server, bench: Bench) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_cancelled_task_takes_its_call_back(server: Server, bench: Bench, at_once: bool) -> None:
+    """Also in the turn of the loop in which the request was sent."""
+
     async def main() -> None:
         proxy = AsyncProxy(server.url, "bench")
         held = asyncio.ensure_future(proxy.hold())
         await asyncio.get_running_loop().run_in_executor(None, bench.entered.acquire)
         waiting = asyncio.ensure_future(proxy.count())
+        if at_once:
+            await asyncio.sleep(0)
+            waiting.cancel()
+            # Is taken in after what was told before it.
+            assert await proxy.connect() is proxy
         queue: list[Any] = server._workers["bench"]._waiting
-        while not queue:
+        while not queue and not at_once:
             await asyncio.sleep(0.001)
         waiting.cancel()
         while queue:

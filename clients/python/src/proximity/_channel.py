@@ -31,9 +31,17 @@ class _Call:
 
     def __init__(self, session: Session, target: Target, progress: Progress | None) -> None:
         self.target = target
-        self.sent = False
+        self.sending: asyncio.Future[Any] | None = None
         self.parts = Parts(session, target, progress)
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    @property
+    def sent(self) -> bool:
+        """Whether a socket has taken the request, if only in this turn of the loop."""
+        sending = self.sending
+        if sending is None or not sending.done() or sending.cancelled():
+            return False
+        return sending.exception() is None
 
     def fail(self, error: Exception) -> None:
         """Ends the wait for the reply."""
@@ -92,14 +100,13 @@ class Channel:
             raise self.gone(target)
         call = self.waiting[number] = _Call(self._session, target, progress)
         try:
-            socket = await self._send(data, end)
-            if socket is None:
+            socket = await self._send(call, data, end)
+            if not call.sent:
                 if self.closed:
                     raise self.gone(target)
                 raise self._session.not_sent(target, end - began)
             if socket is not self._socket:
                 raise LostError
-            call.sent = True
             if target is HELLO:
                 self._asked = min(self._asked, time.monotonic())
             await asyncio.wait({call.reply}, timeout=max(0.0, end - time.monotonic()))
@@ -115,11 +122,11 @@ class Channel:
         finally:
             del self.waiting[number]
 
-    async def _send(self, data: bytes, end: float) -> Any:
-        """Sends a request as soon as a socket takes it; gives that socket, or None without one."""
+    async def _send(self, call: _Call, data: bytes, end: float) -> Any:
+        """Sends a request as soon as a socket takes it; gives the last that was asked to."""
         while True:
             socket = self._socket
-            sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
+            call.sending = sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
             try:
                 await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
             finally:
@@ -127,7 +134,7 @@ class Channel:
             if sending.cancelled():
                 # Another socket may be in its place, and this one did not take it.
                 if self.closed or socket is self._socket or time.monotonic() >= end:
-                    return None
+                    return socket
             elif not isinstance(sending.exception(), zmq.Again):
                 sending.result()
                 return socket
