@@ -26,7 +26,7 @@ sys.path[:0] = [str(SOURCE), str(Path(__file__).parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join((str(SOURCE), os.environ.get("PYTHONPATH", "")))
 
 from objects import Bench
-from proximity import Agent, Proxy, Server
+from proximity import Agent, Proxy, Server, aio
 
 ROOT = Path(__file__).resolve().parents[3]
 LOOPBACK = "tcp://127.0.0.1:*"
@@ -68,6 +68,13 @@ def until(fact: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         time.sleep(0.002)
     return value
+
+
+def is_sent(method: str, link: aio.AsyncLink) -> bool:
+    """Whether a call of `method` is on its way to the agent, or there."""
+    channels = list(link._channels.values())
+    waiting = [call for channel in channels for call in list(channel.waiting.values())]
+    return any(call.sent for call in waiting if call.target.proc == method)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import LOOPBACK, Process, binary, free_url, until
+from conftest import LOOPBACK, Process, binary, free_url, is_sent, until
 from objects import Bench
 from played import Asked, Played
 from proximity import (
@@ -466,7 +466,8 @@ def test_an_async_call_to_an_agent_that_is_restarted_is_told() -> None:
         thing = AsyncProxy(process.url, "thing", timeout=20)
         assert await thing.double(1) == 2
         call = asyncio.ensure_future(thing.sleep(15))
-        await asyncio.sleep(0.2)
+        while not is_sent("sleep", thing._link):
+            await asyncio.sleep(0.001)
         process.kill()
         process.start()
         with pytest.raises(OutcomeUnknown, match="was restarted before its answer"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zmq
 
-from conftest import LOOPBACK, Process, free_url, until
+from conftest import LOOPBACK, Process, free_url, is_sent, until
 from objects import Bench, Foo
 from proximity import (
     Agent,
@@ -32,7 +32,7 @@ from proximity import (
 )
 from proximity._link import Link
 from proximity._session import Target
-from proximity.aio import AsyncLink
+from proximity.aio import AsyncLink, _async_links
 
 
 def test_methods_have_the_objects_signatures_and_documentation(proxy: Proxy) -> None:
@@ -546,7 +546,8 @@ def test_a_restart_under_a_call_is_told_when_the_agent_is_back() -> None:
     with Process() as process, Proxy(process.url, "thing", timeout=20) as proxy:
         assert proxy.double(1) == 2
         call = proxy.call_async("sleep", 15)
-        time.sleep(0.3)
+        beside = _async_links[proxy._link]
+        until(lambda: is_sent("sleep", beside), "it is sent")
         process.kill()
         process.start()
         began = time.monotonic()
