@@ -281,10 +281,10 @@ impl Place {
     }
 }
 
-/// The keys of a request, as far as they were found.
 /// Keys of later versions that a request may have: more are none, and would take memory to be compared.
 const MAX_UNKNOWN: usize = 64;
 
+/// The keys of a request, as far as they were found.
 #[derive(Default)]
 struct Fields<'a> {
     v: Option<u64>,
