@@ -9,41 +9,51 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// How long calls are counted in one measurement: so many turns of so long, the floor's and ours by turns. The scheduler
-/// places the threads of each turn anew, for better or worse, and mostly leaves them there: many short turns tell more
-/// than few long ones.
-const TURNS: u32 = 40;
-const TURN: Duration = Duration::from_millis(50);
+/// places the threads of each turn anew, for better or worse by a sixth, and mostly leaves them there: many short turns
+/// tell more than few long ones.
+const TURNS: u32 = 150;
+const TURN: Duration = Duration::from_millis(25);
 
 /// Measures many clients' calls beside a bare ROUTER that sends everything back.
 pub(crate) fn measure(report: &mut Report) -> Result<(), Failure> {
     let cores = Cores::find()?;
-    // Pinned apart, the clients' core would be full first and the servers' never.
-    let floor = cores.as_client(Client::Free, || Server::floor("router"))??;
     let mock = Server::mock()?;
     let config = Config::new(&mock)?;
-    let agent = Server::agent(&config)?;
-    let epoch = epoch_of(&agent.address)?;
-    let question = Question::sum().in_epoch(epoch);
-    Line::connect(&zmq::Context::new(), &agent.address)?.value(&mut question.by_another())?;
     for clients in [8, 64] {
         let mut pairs = Vec::new();
         for _ in 0..ROUNDS {
-            let (mut under, mut ours) = (0.0, 0.0);
-            for turn in 0..TURNS {
-                // Who is second has the other's connections closed meanwhile.
-                let floor_first = turn % 2 == 0;
-                for is_floor in [floor_first, !floor_first] {
-                    let (server, sum) =
-                        if is_floor { (&floor, &mut under) } else { (&agent, &mut ours) };
-                    *sum += calls_per_second(&server.address, &question, clients)?;
-                }
-            }
-            pairs.push((under / f64::from(TURNS), ours / f64::from(TURNS)));
+            // Where a process lies in memory is its luck for as long as it lives: each round has new ones.
+            // Pinned apart, the clients' core would be full first and the servers' never.
+            let floor = cores.as_client(Client::Free, || Server::floor("router"))??;
+            let agent = Server::agent(&config)?;
+            let question = Question::sum().in_epoch(epoch_of(&agent.address)?);
+            let mut first = Line::connect(&zmq::Context::new(), &agent.address)?;
+            first.value(&mut question.by_another())?;
+            pairs.push(by_turns(&floor, &agent, &question, clients)?);
         }
         let what = format!("{clients} clients");
         report.compare(what, "calls/s", "ROUTER echo", &pairs, Gate::AtLeast(0.95));
     }
     Ok(())
+}
+
+/// Measures the floor's calls a second and ours, by turns.
+fn by_turns(
+    floor: &Server,
+    agent: &Server,
+    question: &Question,
+    clients: usize,
+) -> Result<(f64, f64), Failure> {
+    let (mut under, mut ours) = (0.0, 0.0);
+    for turn in 0..TURNS {
+        // Who is second has the other's connections closed meanwhile.
+        let floor_first = turn % 2 == 0;
+        for is_floor in [floor_first, !floor_first] {
+            let (server, sum) = if is_floor { (floor, &mut under) } else { (agent, &mut ours) };
+            *sum += calls_per_second(&server.address, question, clients)?;
+        }
+    }
+    Ok((under / f64::from(TURNS), ours / f64::from(TURNS)))
 }
 
 /// Counts the calls of `clients` threads over a [`TURN`], each waiting for its reply before the next.
