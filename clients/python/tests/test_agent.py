@@ -74,6 +74,7 @@ class RustAgent:
             [self.agent, "serve", "-c", self.config],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={key: value for key, value in os.environ.items() if key != "RUST_LOG"},
             text=True,
         )
         first_line(self.process, "listening ")
@@ -320,3 +321,15 @@ def test_status_tells_of_each_object(agent: Agent) -> None:
     assert told["agent"]["epoch"] == agent.hello()["epoch"]
     assert set(told["objects"]) == set(agent.hello()["objects"])
     assert {"state", "calls", "latency", "queue"} <= set(told["objects"]["foo"])
+
+
+def test_what_the_agent_logs_is_told_and_set(agent: Agent) -> None:
+    """Over loopback, which is its own machine."""
+    assert agent.log_level() == "info"
+    try:
+        assert agent.log_level("debug") == "debug"
+        assert agent.log_level() == "debug"
+    finally:
+        assert agent.log_level("info") == "info"
+    with pytest.raises(ValueError, match="the level is 'loud'; it must be off, error, warn, info"):
+        agent.log_level("loud")

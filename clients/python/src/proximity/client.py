@@ -311,6 +311,15 @@ class Agent:
         told: dict[str, Any] = self._link.call(Target("status", ""), (), NO_KWARGS, self._timeout)
         return told
 
+    def log_level(self, level: str | None = None) -> str:
+        """Tells what the agent logs: off, error, warn, info, debug or trace.
+
+        level: what it logs from now on, until it reads its configuration again; None changes
+            nothing. May be set from the agent's own machine, and not where RUST_LOG set it.
+        """
+        args = () if level is None else (level,)
+        return str(self._link.call(Target("log"), args, NO_KWARGS, self._timeout))
+
     def describe(self, name: str) -> dict[str, Any]:
         """Gives the interface definition of an object."""
         return self._link.describe(name, self._timeout).described
