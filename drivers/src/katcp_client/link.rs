@@ -212,7 +212,7 @@ impl Link {
 
     fn failed(&mut self, error: io::Error) -> KatcpError {
         if self.failure.is_none() {
-            log::warn!("no connection to {}: {error}; trying on", self.board);
+            log::warn!("no connection to {}: {error}; the next calls try again", self.board);
         }
         self.telltale.disconnected(&error);
         self.failure = Some(Arc::new(error));

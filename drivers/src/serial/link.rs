@@ -225,7 +225,7 @@ impl Link {
 
     fn failed(&mut self, error: io::Error) -> SerialError {
         if self.failure.is_none() {
-            log::warn!("cannot open {}: {error}; trying on", self.name);
+            log::warn!("cannot open {}: {error}; the next calls try again", self.name);
         }
         self.telltale.disconnected(&error);
         self.failure = Some(Arc::new(error));

@@ -161,7 +161,7 @@ fn notes(object: &ObjectStatus) -> Vec<String> {
     let link = object.link.as_ref().filter(|link| link.state == "disconnected");
     let link = link.map(|link| {
         let why = link.error.as_deref().map(one_line).unwrap_or_default();
-        format!("  disconnected for {}: {why}", span(link.since))
+        format!("  disconnected for {}: {why}; the next call tries again", span(link.since))
     });
     let error = object.error.as_ref().map(|error| {
         let (class, message) = (&error.class, one_line(&error.message));
@@ -263,7 +263,7 @@ mod tests {
             "roach   away          2 h 3 min      0     0       0        0      -       -      -  -",
             "  last error, 3 s ago: TimeoutError: no answer from the rack",
             "srbs    disconnected        0 s      0     0       0        0      -       -      -  -",
-            "  disconnected for 0 s: refused",
+            "  disconnected for 0 s: refused; the next call tries again",
             "tally   ready         1 min 1 s      0   100       2        3  90 us  1.5 ms  2.5 s  ann",
             "vna     stuck read()        0 s      0     0       0        0      -       -      -  -",
         ];
