@@ -151,7 +151,12 @@ fn a_port_that_takes_connections_and_closes_them_is_not_stormed() {
     });
     let time = Duration::from_secs(2);
     let error = foo.with_client(client.with_timeout(time)).call("look", ()).unwrap_err();
-    assert_eq!((error.class(), error.executed()), ("NotSent", Executed::No));
+    // It may have been on its way before the client saw the connection end.
+    let told = (error.class(), error.executed());
+    assert!(
+        [("NotSent", Executed::No), ("OutcomeUnknown", Executed::Unknown)].contains(&told),
+        "{told:?}"
+    );
     let end = &address["tcp://".len()..];
     TcpStream::connect(end).unwrap().write_all(b".").unwrap();
     let taken = taken.join().unwrap();
