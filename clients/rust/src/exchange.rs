@@ -50,6 +50,8 @@ struct State {
     up: bool,
     /// Whether one is being made: whoever listens there has taken it.
     taken: bool,
+    /// Whether it is an agent that answers: it has said something in version 2.
+    is_agent: bool,
     /// When one was lost, and when the next was begun; until there is one again, or it takes too long.
     hurry: Option<(Instant, Instant)>,
     /// How libzmq goes about it.
@@ -118,6 +120,7 @@ impl Exchange {
             notes: VecDeque::new(),
             up: false,
             taken: false,
+            is_agent: false,
             hurry: None,
             pace: Pace::Calm,
             given_up: None,
@@ -291,7 +294,10 @@ impl State {
             self.silent = None;
             match Message::id_of(&frame) {
                 Some(id) => match self.waiting.get_mut(&id) {
-                    Some(waiting) => waiting.messages.push_back(frame),
+                    Some(waiting) => {
+                        self.is_agent = true;
+                        waiting.messages.push_back(frame);
+                    }
                     None => log::debug!("dropped a message for call {}: it came late", id.seq),
                 },
                 None if Message::parse(&frame).is_err() => {
@@ -307,7 +313,7 @@ impl State {
         }
         while self.up
             && let Some(note) = self.notes.front()
-            && link.send(note)
+            && link.send(note, !self.is_agent)
         {
             self.notes.pop_front();
         }
@@ -315,7 +321,7 @@ impl State {
             && let Some(id) = self.unsent.front()
         {
             if let Some(waiting) = self.waiting.get_mut(id) {
-                if !link.send(&waiting.request) {
+                if !link.send(&waiting.request, !self.is_agent) {
                     break;
                 }
                 waiting.sent = Sent::Yes;

@@ -155,28 +155,28 @@ impl Link {
     ///
     /// Between a loss and [`LinkEvent::Down`], and for a moment after it, what is sent is lost without
     /// a word: only the event tells.
-    pub(crate) fn send(&self, payload: &[u8]) -> bool {
-        // The empty frame is what a REQ socket would send. libzmq takes both parts or none.
-        self.dealer.send("", DONTWAIT | SNDMORE).is_ok()
+    ///
+    /// With `delimited` an empty frame goes before it, as a REQ socket would send it, which original servers
+    /// need; and the reply has one too. To be left out where that is not needed: libzmq ends the program where a
+    /// connection is lost just when the first of a reply's frames is read and the second is not.
+    pub(crate) fn send(&self, payload: &[u8], delimited: bool) -> bool {
+        // libzmq takes both parts or none.
+        (!delimited || self.dealer.send("", DONTWAIT | SNDMORE).is_ok())
             && self.dealer.send(payload, DONTWAIT).is_ok()
     }
 
     /// The next message that has arrived.
     pub(crate) fn receive(&self) -> Option<Frame> {
         loop {
-            let mut part = self.part()?;
-            if !(part.is_empty() && part.get_more()) {
-                // Not in the form that an agent answers: skip all of it.
-                while part.get_more() {
-                    part = self.part()?;
-                }
-                continue;
+            let mut payload = self.part()?;
+            if payload.is_empty() && payload.get_more() {
+                payload = self.part()?;
             }
-            let payload = self.part()?;
             let mut more = payload.get_more();
             if !more {
                 return Some(Frame(payload));
             }
+            // Not in the form that an agent answers: skip all of it.
             while more {
                 more = self.part()?.get_more();
             }
