@@ -48,6 +48,8 @@ class Played(threading.Thread):
         super().__init__(daemon=True)
         self.answer, self.features, self.epoch = answer, features, epoch
         self.calls: list[tuple[str, int, int]] = []
+        # What came with an empty frame before it.
+        self.delimited: list[str] = []
         self.greeted = 0
         self._done = threading.Event()
         self._context = zmq.Context()
@@ -71,6 +73,8 @@ class Played(threading.Thread):
             except zmq.Again:
                 continue
             asked = Asked(self, envelope, msgpack.unpackb(data))
+            if len(envelope) > 1:
+                self.delimited.append(asked.op)
             if asked.op == "hello":
                 self.greeted += 1
                 limits = {"max_frame": 1 << 20, "max_inflight": 32, "chunk": CHUNK}

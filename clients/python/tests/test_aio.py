@@ -264,15 +264,59 @@ def test_a_connection_that_goes_in_mid_message_sends_it_again(
         return sending
 
     async def main() -> None:
+        # Only before it is known to be an agent has a request two parts.
+        broken.extend([zmq.Again(), zmq.Again()])
         async with AsyncProxy(seen.url, "foo", timeout=20) as foo:
             assert await foo.push() == "seen"
-            broken.extend([zmq.Again(), zmq.Again()])
-            assert await foo.push() == "seen"
             assert not broken
+        # As if the proxy were closed in the next turn.
+        foo = AsyncProxy(seen.url, "foo", timeout=20)
+        broken.append(zmq.Again())
+        call = asyncio.ensure_future(foo.push())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        foo.close()
+        with pytest.raises(NotSent, match="was closed"):
+            await call
 
     broken: list[Exception] = []
     original = zmq.asyncio.Socket.send_multipart
     monkeypatch.setattr(zmq.asyncio.Socket, "send_multipart", send_multipart)
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_an_agent_is_sent_one_frame_once_it_is_known(seen: Played) -> None:
+    """libzmq ends the program where a connection is lost between two frames of a reply."""
+
+    async def main() -> None:
+        async with AsyncProxy(seen.url, "foo", timeout=20) as foo:
+            assert await asyncio.gather(*(foo.push() for _ in range(5))) == ["seen"] * 5
+
+    asyncio.run(main())
+    with Proxy(seen.url, "foo", timeout=20) as foo:
+        assert foo.push() == "seen"
+    assert seen.delimited == ["hello", "hello"]
+
+
+def test_a_call_that_is_cancelled_as_the_connection_comes_back_is_not_made(seen: Played) -> None:
+    """Before Python 3.12, wait_for would swallow it, and the call be made."""
+
+    async def main() -> None:
+        async with AsyncProxy(seen.url, "foo", timeout=20) as foo:
+            assert await foo.push() == "seen"
+            channel = foo._link.channel()
+            channel._up.clear()
+            made = len(seen.calls)
+            call = asyncio.ensure_future(foo.push())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            channel._up.set()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert await foo.look() == "seen"
+            assert [method for method, *_ in seen.calls[made:]] == ["look"]
+
     asyncio.run(asyncio.wait_for(main(), 60))
 
 

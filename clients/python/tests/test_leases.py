@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -134,6 +135,34 @@ def test_the_same_for_asyncio(url: str) -> None:
             await stolen.release()
             with pytest.raises(LeaseLost):
                 await held.release()
+
+    asyncio.run(use())
+
+
+def test_a_lease_that_is_not_waited_for_any_more_is_given_back(url: str) -> None:
+    """It may have been given as its asking was cancelled; nobody would end it before its time."""
+
+    async def use() -> None:
+        async with AsyncProxy(url, "counter") as mine, AsyncProxy(url, "counter") as theirs:
+            for turns in range(40):
+                asking = asyncio.ensure_future(mine.lock(ttl=300).__aenter__())
+                for _ in range(turns % 8):
+                    await asyncio.sleep(0)
+                if turns >= 8:
+                    await asyncio.sleep(turns * 0.0001)
+                if not asking.cancel() and not asking.cancelled():
+                    await (await asking).release()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asking
+                # Over another connection, so it may be there before.
+                end = time.monotonic() + 5
+                while True:
+                    try:
+                        await theirs.add(1)
+                        break
+                    except Locked:
+                        assert time.monotonic() < end, f"after {turns} turns"
+                        await asyncio.sleep(0.001)
 
     asyncio.run(use())
 

@@ -69,3 +69,34 @@ def test_a_name_that_is_slow_to_find_holds_up_no_other_agent(slow_lookup: Path) 
     assert told[0] == "asked"
     assert told[-1] == "seen"
     assert sum("nowhere.invalid:5555" in line for line in told) == 3
+
+
+FEW = """
+import resource, sys
+from proximity import NotSent, Proxy
+from proximity._dealer import _contexts
+
+least = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NOFILE, (least, least))
+proxies = []
+for name in range(60):
+    proxies.append(Proxy(f"tcp://name-{name}.invalid:5555", "foo", timeout=0.01))
+    try:
+        proxies[-1].look()
+    except NotSent:
+        pass
+print(len(_contexts))
+"""
+
+
+@pytest.mark.parametrize("descriptors", [40, 64, 93, 95, 98, 128, 200, 1000])
+def test_many_names_take_no_more_than_there_is(descriptors: int) -> None:
+    """libzmq ends a program that has no descriptor for a context; no error of its own is raised."""
+    told = subprocess.run(
+        [sys.executable, "-c", FEW, str(descriptors)],
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=True,
+        text=True,
+    )
+    assert int(told.stdout) <= 16

@@ -92,8 +92,12 @@ class Channel:
         Raises LostError where the connection breaks in between.
         """
         if not self._up.is_set():
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._up.wait(), max(0.0, end - time.monotonic()))
+            # Not by wait_for: before Python 3.12 it may swallow the caller's cancelling.
+            up = asyncio.ensure_future(self._up.wait())
+            try:
+                await asyncio.wait({up}, timeout=max(0.0, end - time.monotonic()))
+            finally:
+                up.cancel()
             if not self._up.is_set():
                 raise self._session.not_sent(target, end - began)
         if self.closed:
@@ -126,7 +130,8 @@ class Channel:
         """Sends a request as soon as a socket takes it; gives the last that was asked to."""
         while True:
             socket = self._socket
-            call.sending = sending = asyncio.ensure_future(socket.send_multipart([b"", data]))
+            sending = asyncio.ensure_future(socket.send_multipart(self._frames(data)))
+            call.sending = sending
             try:
                 await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
             finally:
@@ -138,7 +143,13 @@ class Channel:
             elif not isinstance(sending.exception(), zmq.Again):
                 sending.result()
                 return socket
+            elif self.closed:
+                return socket
             # Else the connection went between the parts of the message: nothing of it is sent.
+
+    def _frames(self, data: bytes) -> list[bytes]:
+        # Not one more than is needed: see `_dealer.is_delimited`.
+        return [b"", data] if _dealer.is_delimited(self._session) else [data]
 
     def gone(self, target: Target) -> CallError:
         """The error for a request whose connection was closed before it was sent."""
@@ -174,7 +185,7 @@ class Channel:
     def _tell(self, data: bytes) -> None:
         if self.closed:
             return
-        telling = self._socket.send_multipart([b"", data], zmq.DONTWAIT)
+        telling = self._socket.send_multipart(self._frames(data), zmq.DONTWAIT)
         telling.add_done_callback(lambda told: told.cancelled() or told.exception())
 
     async def _read(self) -> None:
@@ -186,7 +197,10 @@ class Channel:
             if at_once >= _AT_ONCE:
                 at_once = 0
                 await asyncio.sleep(0)
-            frames = await receiving
+            try:
+                frames = await receiving
+            except zmq.Again:  # the connection went between the frames of one message
+                continue
             self._asked = math.inf
             self._take(frames[-1])
 

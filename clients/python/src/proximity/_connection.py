@@ -107,8 +107,7 @@ class Connection:
             # For a moment after a connection broke, what is sent is still taken, and lost.
             if not self._down:
                 try:
-                    if not session.run.epoch:
-                        # As a REQ socket does, for an original server takes nothing else.
+                    if _dealer.is_delimited(session):
                         self.socket.send(b"", _MORE)
                     self.socket.send(data, _NOW, len(data) < _LARGE)
                     return

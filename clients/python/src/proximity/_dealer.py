@@ -8,11 +8,13 @@ import os
 import random
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import zmq
 
+from ._session import Session
 from .errors import NotSent, call_error
 
 RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (200, 300), (750, 1000)
@@ -66,8 +68,22 @@ def address(url: str) -> str:
     return url
 
 
-# By process and host: those of a process before it forked are of no use to its child.
-_contexts: dict[tuple[int, str], zmq.Context[Any]] = {}
+# Contexts of their own for so many hosts: each costs five descriptors for as long as the process
+# lives, and two threads.
+_MOST_NAMES = 16
+_contexts: dict[str, zmq.Context[Any]] = {}
+_contexts_lock = threading.Lock()
+# Those of a process before it forked: its child must neither use nor end them.
+_inherited: list[object] = []
+
+
+def _after_fork() -> None:
+    global _contexts, _contexts_lock
+    _inherited.append(_contexts)
+    _contexts, _contexts_lock = {}, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def context_for(url: str) -> zmq.Context[Any]:
@@ -75,13 +91,41 @@ def context_for(url: str) -> zmq.Context[Any]:
 
     libzmq looks a host's name up in its context's only I/O thread, which does nothing else for the
     seconds that this takes where no server of names answers. So each name has a context of its own,
-    and it is never ended, which would wait for the same.
+    as long as they are few, and it is never ended, which would wait for the same.
     """
     host = re.sub(r"^tcp://(?:\S+;)?|:\d+$", "", url)
     if re.search(r"^[\d.]+$|[\[/]", host):  # an address in numbers, or a path
         return zmq.Context.instance()
-    key = os.getpid(), host
-    return _contexts.get(key) or _contexts.setdefault(key, zmq.Context())
+    with _contexts_lock:
+        context = _contexts.get(host)
+        if context is None and len(_contexts) < _MOST_NAMES and _has_room():
+            context = _contexts[host] = zmq.Context()
+            context.socket(zmq.PAIR).close(0)  # which starts its threads, while there is room
+        return context or zmq.Context.instance()
+
+
+def _has_room() -> bool:
+    """Whether there are descriptors for a context: libzmq ends the program where there are none."""
+    probes: list[int] = []
+    try:
+        while len(probes) < 16:
+            probes.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    finally:
+        for probe in probes:
+            os.close(probe)
+    return True
+
+
+def is_delimited(session: Session) -> bool:
+    """Whether requests have an empty frame before them, as those of a REQ socket.
+
+    Original servers take nothing else; their replies have it too. Once it is known to be an agent
+    that answers, there is one frame, for libzmq ends the program (fq.cpp: assertion !_more) where
+    the connection is lost just when the first frame of a reply is read and the second is not.
+    """
+    return not session.run.epoch
 
 
 def dealer(context: Any, url: str, *, hurried: bool = False) -> Any:

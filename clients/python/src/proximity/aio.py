@@ -50,6 +50,8 @@ class AsyncLink:
     def __init__(self, url: str, context: zmq.Context[Any] | None = None) -> None:
         self.session = Session(address(url))
         self.closed = False
+        # Those that run by themselves; asyncio only remembers them weakly.
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._context = context
         self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
         # At the end of the process its loops need no more of this.
@@ -151,6 +153,18 @@ class AsyncLink:
         text = await self.call(target, (), {}, timeout)
         return _link.interface_of(self.session.url, target, text)
 
+    def forget(self, terms: _lease.Terms) -> None:
+        """Has a lease end that may have been given; waits for nothing."""
+        call = self.call(terms.target("release"), (), {}, _lease.GOODBYE_S)
+        task = asyncio.get_running_loop().create_task(call)
+        self._tasks.add(task)
+        task.add_done_callback(self._forgotten)
+
+    def _forgotten(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # LeaseLost where none was given
+
     def close(self) -> None:
         """Closes the connections. A later call opens another."""
         own = None
@@ -219,7 +233,12 @@ class AsyncLease:
         terms = self._terms
         target = terms.target(self._op)
         self._renewed = time.monotonic()
-        reply = await self._link.call(target, terms.args, terms.kwargs, self._timeout)
+        try:
+            reply = await self._link.call(target, terms.args, terms.kwargs, self._timeout)
+        except (asyncio.CancelledError, OutcomeUnknown):
+            # It may have been given all the same, and nobody would renew or end it.
+            self._link.forget(terms)
+            raise
         self.taken_from = reply.get("from")
         self._holding.key = terms.key
         self._task = asyncio.get_running_loop().create_task(self._renew())
