@@ -54,7 +54,14 @@ fn start_logging(
     form: Form,
     sink: sink::Sink,
 ) -> impl Fn(LevelFilter) -> bool + Send + Sync + Copy {
-    let told = env::var_os("RUST_LOG").is_some_and(|filter| !filter.is_empty());
+    let told = env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
+    let unknown = told.as_deref().and_then(|filter| no_filter(&filter.to_string_lossy()));
+    if let Some(word) = &unknown {
+        complain(&format!(
+            "proximity-agent: RUST_LOG has '{word}', and is not looked at; it must be off, error, warn, info, debug or trace\n"
+        ));
+    }
+    let told = told.is_some() && unknown.is_none();
     let mut builder = env_logger::Builder::new();
     builder.target(env_logger::Target::Pipe(Box::new(sink)));
     if told {
@@ -74,5 +81,40 @@ fn start_logging(
             log::set_max_level(level);
         }
         !told
+    }
+}
+
+/// What in `filter` is neither a level nor a part of the agent: with a slip of the pen nothing at all would be logged.
+fn no_filter(filter: &str) -> Option<String> {
+    let known = |word: &&str| {
+        let (part, level) = word.split_once('=').unwrap_or((word, "off"));
+        let is_part = part.starts_with("proximity") || part == "audit";
+        let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+        is_level(level) && (is_part || word.contains('=') || is_level(part))
+    };
+    let mut words = filter.split('/').take(1).flat_map(|words| words.split(',')).map(str::trim);
+    words.find(|word| !word.is_empty() && !known(word)).map(|word| word.escape_debug().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_in_the_filter_of_the_log_is_found() {
+        for sound in [
+            "info",
+            "WARN",
+            "off",
+            "proximity_agent=debug,warn",
+            "proximity_agent",
+            "zmq=trace",
+            "warn/x",
+        ] {
+            assert_eq!(no_filter(sound), None, "{sound}");
+        }
+        for wrong in ["inof", "warn,inof", "proximity_agent=dbug", "zmq"] {
+            assert!(no_filter(wrong).is_some_and(|word| wrong.contains(&word)), "{wrong}");
+        }
     }
 }

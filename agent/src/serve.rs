@@ -5,7 +5,7 @@ use crate::{
     output::{complain, say},
     signals,
 };
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 use proximity_agent::{
     Control, Notifier, RunError,
     config::{self, Outline},
@@ -58,7 +58,7 @@ pub(crate) fn serve<S: Fn(LevelFilter) -> bool + Send + Sync + Copy + 'static>(
         match proximity_agent::serve_metrics(address, &control) {
             Ok(address) => say(&format!("metrics http://{address}/metrics\n")),
             Err(error) => {
-                log::error!("cannot tell metrics at {address}: {error}");
+                fail(&format!("cannot tell metrics at {address}: {error}"));
                 let taken = error.kind() == io::ErrorKind::AddrInUse;
                 return Ok(if taken { UNAVAILABLE } else { FAILED });
             }
@@ -66,9 +66,18 @@ pub(crate) fn serve<S: Fn(LevelFilter) -> bool + Send + Sync + Copy + 'static>(
     }
     let Err(error) = proximity_agent::run(config, &control, ready) else { return Ok(SUCCESS) };
     let why = error.source().map_or_else(String::new, |source| format!(": {source}"));
-    log::error!("{error}{why}");
+    fail(&format!("{error}{why}"));
     Ok(match error {
         RunError::Listen(error) if error.source.kind() == io::ErrorKind::AddrInUse => UNAVAILABLE,
         _ => FAILED,
     })
+}
+
+/// Tells why the agent ends, whatever it logs otherwise.
+fn fail(why: &str) {
+    if log::log_enabled!(Level::Error) {
+        log::error!("{why}");
+    } else {
+        complain(&format!("proximity-agent: {why}\n"));
+    }
 }

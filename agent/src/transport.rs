@@ -53,6 +53,9 @@ pub trait Transport: Send {
         max_frame: usize,
     ) -> Result<Vec<String>, ListenError>;
 
+    /// The longest request in bytes that is taken at every endpoint: each keeps to what was said when it was new.
+    fn max_frame(&self) -> usize;
+
     /// Serves so many connections from now on, those first that came first.
     fn set_connections(&mut self, most: usize);
 

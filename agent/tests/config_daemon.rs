@@ -226,6 +226,20 @@ fn a_new_address_is_served_after_a_reload() {
 }
 
 #[test]
+fn a_larger_frame_needs_a_new_start() {
+    let scratch = with_config(&format!("max_frame = '64 KiB'{TALLY}"));
+    let mut agent = scratch.serve();
+    let address = agent.ready();
+    scratch.configure(&format!("max_frame = '1 MiB'{TALLY}"));
+    agent.signal("HUP");
+    agent.logged("'max_frame' stays 65536 bytes: where the agent listens it takes no more");
+    // Told by the agent; libzmq, which keeps the former bound, would only hang up on what is longer still.
+    let answer = call(&address, "tally", "add", &json!(["x".repeat(100_000)]));
+    assert_eq!(exception(&answer), "ValueError");
+    assert!(answer.to_string().contains("at most 65536 are taken"), "{answer}");
+}
+
+#[test]
 fn a_changed_filter_holds_after_a_reload() {
     let scratch = with_config(TALLY);
     let mut agent = scratch.serve();
@@ -238,6 +252,22 @@ fn a_changed_filter_holds_after_a_reload() {
     agent.logged("object 'tally' is closed");
     agent.logged("object 'tally' is open");
     assert_eq!(exception(&call(&address, "tally", "add", &json!([1]))), "KeyError");
+}
+
+#[test]
+fn a_slip_of_the_pen_in_the_environment_silences_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let scratch = with_config(&TALLY.replace("127.0.0.1:0", &address.to_string()));
+    for (filter, expected) in [
+        ("inof", "RUST_LOG has 'inof', and is not looked at; it must be off, error, warn, info"),
+        ("off", "proximity-agent: cannot listen at tcp://"),
+    ] {
+        let mut command = scratch.agent(&["serve", "-c", "agent.toml"]);
+        let (status, _, told) = Daemon::start(command.env("RUST_LOG", filter)).end();
+        assert_eq!(status.code(), Some(69));
+        assert!(told.contains(expected) && told.contains("in use"), "{filter}: {told}");
+    }
 }
 
 #[test]

@@ -55,9 +55,23 @@ const CLOCK_WATCH: Duration = Duration::from_secs(2);
 /// The register that tells what board it is, in most designs.
 const BOARD_ID: &str = "sys_board_id";
 
+/// Why nothing could ever be reached at `host`, as far as that can be seen.
+fn no_host(host: &str) -> Option<&'static str> {
+    if host.is_empty() || host.contains(char::is_whitespace) || host.contains('/') {
+        Some("it must be the name of a machine, or its address in numbers")
+    } else if host.matches(':').count() == 1 {
+        Some("the number behind the colon goes into 'port'")
+    } else {
+        None
+    }
+}
+
 /// Takes a board's keys from its table in the configuration.
 pub fn configure(settings: &mut Settings<'_>) -> Opener {
     let host = settings.required_text("host").to_owned();
+    if let Some(why) = no_host(&host) {
+        settings.refuse("host", format!("'host' is '{}'; {why}", host.escape_debug()));
+    }
     let port = settings.int_in("port", 1..=i64::from(u16::MAX)).unwrap_or_default();
     let timeout = settings.float("timeout").unwrap_or(TIMEOUT.as_secs_f64());
     if !(0.01..=3600.0).contains(&timeout) {

@@ -409,8 +409,11 @@ impl<'a> Fields<'a> {
         let op = self.op()?;
         // The original indexes its four keys, so each that is missing is a KeyError. Ours are lenient
         // about those that a request can do without.
-        let needs_name =
-            old || !matches!(op, Op::Hello | Op::Cancel | Op::Leases | Op::Credit | Op::Status);
+        let needs_name = old
+            || !matches!(
+                op,
+                Op::Hello | Op::Cancel | Op::Leases | Op::Credit | Op::Status | Op::Log
+            );
         let needs_proc = old || matches!(op, Op::Call | Op::Get | Op::Set);
         let name = name_of("name", self.name, needs_name)?;
         let proc = name_of("proc", self.proc, needs_proc)?;

@@ -180,6 +180,10 @@ fn version_2_does_without_what_a_request_does_not_need() {
     });
     let hello = Sent::new().with("op", text("hello")).without("name").without("proc");
     parsed(hello, &|call| assert_eq!((call.op, call.name, call.proc), (Op::Hello, "", "")));
+    for op in ["cancel", "leases", "credit", "status", "log"] {
+        let asked = Sent::new().with("op", text(op)).without("name").without("proc");
+        parsed(asked, &|call| assert_eq!((call.op.as_str(), call.name), (op, "")));
+    }
     let describe = Sent::new().with("op", text("describe")).without("proc");
     parsed(describe, &|call| assert_eq!((call.op, call.name), (Op::Describe, "foo")));
     parsed(Sent::old().with("op", text("hello")), &|call| {

@@ -286,6 +286,8 @@ fn the_audit_has_a_line_for_each_lock_release_and_theft() {
             );
             assert_eq!(line["object"], "counter");
             let text = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+            // Who releases one does not say who he is; the agent knows.
+            assert_eq!(text("holder"), "ana@laptop");
             [text("what"), text("outcome"), text("from")]
         })
         .collect();

@@ -323,6 +323,14 @@ impl Router {
         self.listen = config.listen;
         self.plaintext = config.plaintext;
         self.limits = config.limits;
+        let taken = self.transport.max_frame();
+        if taken < self.limits.max_frame {
+            log::warn!(
+                "'max_frame' stays {taken} bytes: where the agent listens it takes no more until it is started anew"
+            );
+            // Clients are told what is taken, so that they refuse themselves what is not.
+            self.limits.max_frame = taken;
+        }
         self.queue = config.queue;
         self.bounds = config.bounds;
         self.audit.file = config.audit;

@@ -214,6 +214,10 @@ impl Transport for Memory {
         Ok(endpoints.iter().map(|endpoint| format!("memory for {endpoint}")).collect())
     }
 
+    fn max_frame(&self) -> usize {
+        usize::MAX
+    }
+
     fn set_connections(&mut self, most: usize) {
         self.most = most;
     }

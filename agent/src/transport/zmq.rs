@@ -109,6 +109,8 @@ struct Listener {
     endpoint: Endpoint,
     /// How clients reach it.
     address: String,
+    /// The longest request that is taken there.
+    max_frame: usize,
 }
 
 impl Zmq {
@@ -297,7 +299,7 @@ impl Zmq {
         self.socket.set_ipv6(matches!(endpoint, Endpoint::Tcp { ip: IpAddr::V6(_), .. }))?;
         self.socket.bind(&endpoint.to_string())?;
         let address = self.socket.get_last_endpoint()?.unwrap_or_else(|_| endpoint.to_string());
-        Ok(Listener { endpoint: endpoint.clone(), address })
+        Ok(Listener { endpoint: endpoint.clone(), address, max_frame })
     }
 
     /// Stops listening there, and closes the connections that came that way.
@@ -461,6 +463,10 @@ impl Transport for Zmq {
             listener.map(|listener| listener.address.clone())
         };
         Ok(endpoints.iter().filter_map(address).collect())
+    }
+
+    fn max_frame(&self) -> usize {
+        self.listeners.iter().map(|listener| listener.max_frame).min().unwrap_or(usize::MAX)
     }
 
     fn set_connections(&mut self, most: usize) {
