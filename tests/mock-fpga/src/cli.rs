@@ -61,7 +61,12 @@ pub(crate) fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> 
                 return Ok(Command::Print(format!("mock-fpga {}\n", env!("CARGO_PKG_VERSION"))));
             }
             Long("listen") => config.listen = args.value()?.parse()?,
-            Long("boards") => boards = args.value()?.parse()?,
+            Long("boards") => {
+                boards = args.value()?.parse()?;
+                if boards == 0 {
+                    return Err("--boards is 0; it must be 1 to 65535".into());
+                }
+            }
             Long("personality") => {
                 config.personality = choice(
                     &args.value()?,

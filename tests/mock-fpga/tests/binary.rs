@@ -115,6 +115,7 @@ fn help_and_version_are_printed() {
 fn mistakes_are_told_in_a_line() {
     let table: [(&[&str], &str); 6] = [
         (&["--bords", "2"], "invalid option '--bords'"),
+        (&["--boards", "0"], "--boards is 0; it must be 1 to 65535"),
         (&["--boards", "many"], "cannot parse argument \"many\": invalid digit found in string"),
         (&["--personality", "roach3"], "no personality 'roach3'; there are roach2, roach1 and v5"),
         (&["--design", "x"], "no design 'x'; there are recorded and adc"),

@@ -32,7 +32,7 @@ class LeaseInfo(NamedTuple):
 
     object: what is locked
     holder: who has it, in his own words
-    address: where he calls from; empty for the agent's own machine
+    address: where he calls from; empty where that is a socket in the agent's own file system
     expires_in: seconds until it ends, unless it is renewed
     """
 

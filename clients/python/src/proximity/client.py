@@ -370,7 +370,8 @@ class Agent:
             if not session.objects:
                 self._link.greet(min(self._timeout, _LOOK_S))
             names = {name.split(".")[0] for name in session.objects}
-        return sorted({*names, "close", "describe", "hello", "leases", "proxy"})
+        own = ("close", "describe", "hello", "leases", "log_level", "proxy", "status")
+        return sorted({*names, *own})
 
     def _ipython_key_completions_(self) -> list[str]:
         return sorted(self._link.session.objects)
