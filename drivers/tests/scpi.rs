@@ -217,6 +217,8 @@ fn nobody_there_is_an_error_at_once() {
         "{told}"
     );
     assert!(told.contains("Connection refused"), "{told}");
+    let hint = "hint: is this its port? some instruments take one client at a time";
+    assert!(told.ends_with(hint), "{told}");
 }
 
 #[test]

@@ -22,6 +22,11 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             busy(format!("object '{object}' is busy: its queue of {limit} calls is full"))
         }
         Refusal::StaleEpoch => stale_epoch(),
+        Refusal::Expired if job.resume.is_some() => (
+            Fault::timeout_error(format!("the time for {} was over while it waited", job.what()))
+                .hint("what it waits for has not come; a longer timeout waits for longer"),
+            Some(Reason::Expired),
+        ),
         Refusal::Expired => (
             Fault::timeout_error(format!("the time for {} was over before it ran", job.what()))
                 .hint("the object was busy, or the call was long on its way"),

@@ -2,6 +2,7 @@
 
 use crate::harness::{Agent, Answer, With, old, shown};
 use proximity_proto::{call::Op, reply::call_id, request::Arguments};
+use std::time::Duration;
 
 fn args(values: &[&str]) -> Arguments {
     let mut args = Arguments::default();
@@ -138,6 +139,21 @@ fn a_call_that_waits_leaves_its_object_to_others() {
     assert_eq!(done, Answer::ok("null"));
     assert_eq!(caller.answer(waiting), Answer::ok(7));
     assert_eq!(stage.ran(), ["begun", "between", "ended"]);
+}
+
+#[test]
+fn a_call_whose_time_is_over_as_it_waits_is_not_told_that_it_never_ran() {
+    let (_agent, stage, caller) = Agent::with_actor();
+    let mut ms = Arguments::default();
+    ms.push(&60_000);
+    let expires = Some(caller.hello().now + Duration::from_millis(200));
+    let answer = caller.ask(Op::Call, "actor.later", &ms, &With { expires, ..With::default() });
+    let Answer::Error { line, reason, hint, .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(line, "TimeoutError: the time for actor.later was over while it waited");
+    assert_eq!(reason.as_deref(), Some("Expired"));
+    let told = "what it waits for has not come; a longer timeout waits for longer";
+    assert_eq!(hint.as_deref(), Some(told));
+    assert_eq!(stage.ran(), ["begun"]);
 }
 
 #[test]

@@ -177,6 +177,13 @@ impl SerialError {
                     "is the agent's user in the group of serial ports, mostly 'dialout'?"
                 }
                 io::ErrorKind::ResourceBusy => "another program has it open",
+                // Only a connection over the network fails so.
+                io::ErrorKind::ConnectionRefused => {
+                    "is this its port? some instruments take one client at a time"
+                }
+                io::ErrorKind::TimedOut
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::NetworkUnreachable => "is it powered, and on this network?",
                 _ => "is it plugged in and powered? list_ports() tells which ports there are",
             }),
             Self::Away { .. } | Self::Connecting { .. } => Some("is it plugged in and powered?"),
