@@ -145,6 +145,10 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
     // As the commands are called outside.
     let line = ["call ", "get "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     if let Some((target, value)) = assignment(line) {
+        if value.starts_with('=') {
+            let hint = format!("`{target}` reads it, and `{target} = ..` sets it");
+            return Err(Failure::usage("`==` is not taken here", hint));
+        }
         return Set::new(target, value).run(app);
     }
     let (name, arguments) = words::command(line);
