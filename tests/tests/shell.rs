@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing test panics")]
 
-use proximity_tests::process::{Agent, program};
+use proximity_tests::process::{Agent, Process, program};
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -46,4 +46,52 @@ fn a_comparison_sets_nothing() {
     }
     let quoted = shell(&agent.endpoint, "foo.add_two(\"a==\", \"b\")\ncounter.value = 5\n");
     assert_eq!(quoted.2, 1, "an error of the object's: {quoted:?}");
+}
+
+/// An agent with a mock board.
+fn board() -> (Process, Agent) {
+    let mut mock =
+        Process::start(Command::new(program("mock-fpga")).args(["--listen", "127.0.0.1:0"]));
+    let address = mock.line("listening ");
+    let port = address.rsplit(':').next().expect("an address has a port");
+    let agent = Agent::start(&format!(
+        "[objects.srbs]\ndriver = \"fpga\"\nhost = \"127.0.0.1\"\nport = {port}\n"
+    ));
+    let connected = shell(&agent.endpoint, "srbs.wait_connected 20\n");
+    assert_eq!(connected.0, "True\n", "{connected:?}");
+    (mock, agent)
+}
+
+#[test]
+fn bytes_are_written_as_python_writes_them_and_slips_are_refused() {
+    let (_mock, agent) = board();
+    let script = "srbs.write(\"sys_scratchpad\", b\"\\x12\\x34V\\x78\")\n\
+                  srbs.read_uint sys_scratchpad\n\
+                  srbs.write sys_scratchpad data=b'a, '\\''\n\
+                  srbs.read_uint sys_scratchpad\n\
+                  srbs.write sys_scratchpad \"1234\"\n\
+                  srbs.write(\"sys_scratchpad\", word)\n\
+                  srbs.read_uint sys_scratchpad\n";
+    let script = script.replace("b'a, '\\''", "b'a, \\''");
+    assert_eq!(
+        shell(&agent.endpoint, script),
+        ("305419896\n1630281767\n2003792484\n".into(), String::new(), 0)
+    );
+    for line in ["srbs.write sys_scratchpad 1234", "srbs.write(\"sys_scratchpad\", data=1234)"] {
+        assert_eq!(
+            refused(&agent.endpoint, line),
+            "error: 1234 is a number, and bytes are wanted\n\
+             hint: write_int writes a number, @FILE a file's bytes; \
+             \"1234\" with its quotes is text, in a command line '\"1234\"'\n"
+        );
+    }
+    // The tests run where their own manifest is.
+    assert_eq!(
+        refused(&agent.endpoint, "srbs.write sys_scratchpad Cargo.toml"),
+        "error: Cargo.toml is the name of a file, and bytes are wanted\n\
+         hint: @Cargo.toml is the file's bytes; \
+         \"Cargo.toml\" with its quotes is text, in a command line '\"Cargo.toml\"'\n"
+    );
+    let unchanged = shell(&agent.endpoint, "srbs.read_uint sys_scratchpad\n");
+    assert_eq!(unchanged.0, "2003792484\n");
 }

@@ -2,11 +2,11 @@
 //!
 //! Where the interface tells that a parameter is text, `5` is text; elsewhere it is a number.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, literal};
 use proximity_client::{Arguments, ToReply, Value};
 use proximity_client::{MethodDescription, ParamDescription};
 use proximity_proto::{json, limits::Limits};
-use std::{ffi::OsString, fs::File, io::Read};
+use std::{ffi::OsString, fs::File, io::Read, path::Path};
 
 /// How many bytes an agent takes, for whoever has to know.
 pub(crate) type Most<'a> = &'a dyn Fn() -> Result<u64, Failure>;
@@ -72,6 +72,9 @@ pub(crate) fn value(text: &str, ty: &str, most: Most<'_>) -> Result<Vec<u8>, Fai
     if let Some(text) = unquoted(text)? {
         return Ok(packed(text.as_str()));
     }
+    if let Some(bytes) = literal::bytes(text)? {
+        return Ok(packed(&bytes[..]));
+    }
     if let Some(path) = text.strip_prefix('@') {
         return file(path, most()?);
     }
@@ -83,6 +86,9 @@ pub(crate) fn value(text: &str, ty: &str, most: Most<'_>) -> Result<Vec<u8>, Fai
     }
     let only_text = |kind: &&str| matches!(*kind, "str" | "bytes" | "None");
     if kinds.iter().all(only_text) {
+        if takes("bytes") {
+            no_slip(text)?;
+        }
         return Ok(packed(text));
     }
     if takes("float")
@@ -92,6 +98,20 @@ pub(crate) fn value(text: &str, ty: &str, most: Most<'_>) -> Result<Vec<u8>, Fai
         return Ok(packed(&number));
     }
     guess(text)
+}
+
+/// Refuses a word for bytes that was hardly meant as the text that it is.
+fn no_slip(text: &str) -> Result<(), Failure> {
+    let quoted = format!("\"{text}\" with its quotes is text, in a command line '\"{text}\"'");
+    let (what, hint) = if !matches!(whole(text), Ok(None)) || fraction(text).is_some() {
+        let number = "write_int writes a number, @FILE a file's bytes";
+        ("a number", format!("{number}; {quoted}"))
+    } else if Path::new(text).is_file() {
+        ("the name of a file", format!("@{text} is the file's bytes; {quoted}"))
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!("{text} is {what}, and bytes are wanted"), hint))
 }
 
 /// What `text` looks like.
@@ -114,13 +134,13 @@ fn guess(text: &str) -> Result<Vec<u8>, Failure> {
     if let Some(number) = whole(text)? {
         return Ok(number);
     }
+    Ok(fraction(text).map_or_else(|| packed(text), |number| packed(&number)))
+}
+
+/// A number with a point or an exponent.
+fn fraction(text: &str) -> Option<f64> {
     let digits = text.trim_start_matches(['-', '+', '.']);
-    if digits.starts_with(|c: char| c.is_ascii_digit())
-        && let Ok(number) = text.parse::<f64>()
-    {
-        return Ok(packed(&number));
-    }
-    Ok(packed(text))
+    if digits.starts_with(|c: char| c.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A whole number: decimal, or with 0x, 0o or 0b, with underscores between digits.
@@ -218,6 +238,15 @@ mod tests {
             ("none", "any", "None"),
             ("none", "int", "'none'"),
             ("raw", "bytes", "'raw'"),
+            ("raw", "bytes|str", "'raw'"),
+            ("*IDN?", "bytes|str", "'*IDN?'"),
+            ("\"1234\"", "bytes", "'1234'"),
+            (r#"b"\x12\n""#, "bytes", r"b'\x12\x0a'"),
+            ("1234", "bytes", "1234 is a number, and bytes are wanted"),
+            ("0xcafe00", "bytes", "0xcafe00 is a number, and bytes are wanted"),
+            ("-1.5", "bytes|str", "-1.5 is a number, and bytes are wanted"),
+            ("Cargo.toml", "bytes", "Cargo.toml is the name of a file, and bytes are wanted"),
+            ("Cargo.toml", "str", "'Cargo.toml'"),
             ("true", "str", "'true'"),
             ("true", "bool", "True"),
             ("[1]", "str", "'[1]'"),

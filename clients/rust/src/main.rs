@@ -4,6 +4,7 @@ mod argument;
 mod cmd;
 mod failure;
 mod interrupt;
+mod literal;
 mod output;
 mod show;
 mod target;

@@ -37,8 +37,11 @@ Arguments are read as the parameter's type, where the object tells it:
   '\"5\"'                 text in quotes is always text
   '[1, 2]'  '{\"a\": 1}'  lists and maps, in JSON
   @design.bof  @-       the bytes of a file, of standard input
+  'b\"\\x00abc\"'          bytes, as in Python
   offset=4              an argument by name
   -- -name              after --, what begins with a dash is an argument
+A parameter of bytes takes @FILE, 'b\"..\"', and a word as its letters. A word that is a number or names
+a file is refused there: '\"1234\"' is the text. Numbers are written with srbs.write_int.
 
 Examples:
   proximity call srbs.read_uint sys_clkcounter

@@ -29,6 +29,7 @@ const HELP: &str = "\
 At the prompt:
   srbs.read_uint sys_clkcounter      call a method; or as in Python:
   srbs.read_uint(\"sys_clkcounter\")
+  srbs.write(\"big_bram\", b\"\\x00a\")   with bytes
   counter.value                      read an attribute
   counter.value = 5                  set it
   srbs.read_uint?                    its documentation
