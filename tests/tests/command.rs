@@ -165,6 +165,22 @@ fn what_there_is_is_listed_and_described() {
 }
 
 #[test]
+fn an_object_that_cannot_be_opened_is_listed_with_its_reason() {
+    let broken = "[objects.broken]\ndriver = \"python\"\nclass = \"nowhere:Lab\"\n";
+    let agent = Agent::start(&format!("{OBJECTS}{broken}"));
+    let listed = printed(&agent.endpoint, &["list"]);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert_eq!(lines.len(), 4, "{listed}");
+    assert!(lines[1].starts_with("broken         NotExecuted: describing broken "), "{listed}");
+    assert!(lines[3].starts_with("foo            "), "{listed}");
+    let listed = printed(&agent.endpoint, &["--json", "list"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!(listed[1]["name"], "broken");
+    assert_eq!(listed[1]["error"]["executed"], "no");
+    assert!(listed[2].get("error").is_none() && listed[2]["doc"].is_string(), "{listed}");
+}
+
+#[test]
 fn values_go_there_and_back() {
     let agent = Agent::start(OBJECTS);
     let printed = |args: &[&str]| printed(&agent.endpoint, args);

@@ -124,7 +124,7 @@ impl Running {
 }
 
 /// Whether a call ended by Ctrl-C.
-fn was_interrupted(error: &Error) -> bool {
+pub(crate) fn was_interrupted(error: &Error) -> bool {
     matches!(
         error,
         Error::Call(

@@ -114,28 +114,31 @@ fn call_error(failure: &Failure) -> Option<&Error> {
 
 fn json_of(failure: &Failure) -> String {
     let error = match (call_error(failure), failure) {
-        (Some(error), _) => {
-            let mut told = serde_json::Map::new();
-            let mut tell = |key: &str, value| told.insert(key.into(), value);
-            tell("class", json!(error.class()));
-            tell("message", json!(error.message()));
-            tell("detail", json!(error.detail()));
-            tell("hint", json!(error.hint()));
-            tell("executed", json!(error.executed().as_str()));
-            tell("timeout", json!(error.is_timeout()));
-            if let Some(reason) = error.reason() {
-                tell("reason", json!(reason.as_str()));
-            }
-            if let Some(Locked { holder, expires_in }) = error.locked() {
-                tell("holder", json!(holder));
-                tell("expires_in", json!(expires_in.as_secs_f64()));
-            }
-            told.into()
-        }
+        (Some(error), _) => error_as_json(error),
         (None, Failure::Usage { message, hint }) => {
             json!({"class": "UsageError", "message": message, "hint": hint})
         }
         (None, other) => json!({"class": "OSError", "message": other.to_string()}),
     };
     json!({ "error": error }).to_string()
+}
+
+/// A call's error, for programs.
+pub(crate) fn error_as_json(error: &Error) -> serde_json::Value {
+    let mut told = serde_json::Map::new();
+    let mut tell = |key: &str, value| told.insert(key.into(), value);
+    tell("class", json!(error.class()));
+    tell("message", json!(error.message()));
+    tell("detail", json!(error.detail()));
+    tell("hint", json!(error.hint()));
+    tell("executed", json!(error.executed().as_str()));
+    tell("timeout", json!(error.is_timeout()));
+    if let Some(reason) = error.reason() {
+        tell("reason", json!(reason.as_str()));
+    }
+    if let Some(Locked { holder, expires_in }) = error.locked() {
+        tell("holder", json!(holder));
+        tell("expires_in", json!(expires_in.as_secs_f64()));
+    }
+    told.into()
 }

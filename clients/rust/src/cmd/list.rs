@@ -3,9 +3,11 @@
 use crate::{
     cmd::{App, summary, two_columns},
     failure::Failure,
+    interrupt::was_interrupted,
+    output::error_as_json,
 };
 use clap::Args;
-use proximity_client::{Description, MethodDescription, ParamDescription};
+use proximity_client::{CallError, Description, Error, MethodDescription, ParamDescription};
 use serde_json::json;
 
 /// List the agent's objects, or what one of them can do
@@ -28,20 +30,37 @@ impl List {
     }
 }
 
+/// Prints a line for each object; for one that cannot tell of itself, why not.
 fn list_objects(app: &App<'_>) -> Result<(), Failure> {
     let names = app.client.list()?;
-    let described: Result<Vec<_>, _> = names.iter().map(|name| app.client.describe(name)).collect();
-    let described = described?;
+    let mut objects = Vec::with_capacity(names.len());
+    for name in &names {
+        let described = app.client.describe(name);
+        // Without an agent, or after Ctrl-C, the other objects need not be asked for.
+        if let Err(error @ Error::Call(CallError::NotSent { .. })) = described {
+            return Err(error.into());
+        }
+        match described {
+            Err(error) if was_interrupted(&error) => return Err(error.into()),
+            described => objects.push((name, described)),
+        }
+    }
     if app.output.json {
-        let objects: Vec<_> = described
-            .iter()
-            .map(|object| json!({"name": object.name, "doc": summary(&object.doc)}))
-            .collect();
-        return Ok(app.output.line(json!(objects).to_string())?);
+        let objects = objects.iter().map(|(name, described)| match described {
+            Ok(object) => json!({"name": name, "doc": summary(&object.doc)}),
+            Err(error) => json!({"name": name, "error": error_as_json(error)}),
+        });
+        return Ok(app.output.line(json!(objects.collect::<Vec<_>>()).to_string())?);
     }
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-    for object in described {
-        two_columns(app, &object.name, width, summary(&object.doc))?;
+    for (name, described) in &objects {
+        match described {
+            Ok(object) => two_columns(app, name, width, summary(&object.doc))?,
+            Err(error) => {
+                let text = format!("{}: {}", error.class(), summary(&error.message()));
+                two_columns(app, name, width, &text)?;
+            }
+        }
     }
     Ok(())
 }
