@@ -2,10 +2,12 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing test panics")]
 
+use proximity_client::Client;
 use proximity_tests::process::{Agent, Process, program};
 use std::{
-    io::Write,
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Lines, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    time::Duration,
 };
 
 const OBJECTS: &str =
@@ -25,6 +27,34 @@ fn shell(endpoint: &str, script: impl AsRef<[u8]>) -> (String, String, i32) {
     let output = child.wait_with_output().expect("it ends");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
+}
+
+/// What a shell prints, line by line as it comes.
+struct Typed {
+    child: Child,
+    input: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Typed {
+    fn new(endpoint: &str) -> Self {
+        let mut child = Command::new(program("proximity"))
+            .args(["-a", endpoint, "shell"])
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let (input, output) = (child.stdin.take(), child.stdout.take());
+        let lines = BufReader::new(output.expect("piped")).lines();
+        Self { child, input: input.expect("piped"), lines }
+    }
+
+    /// Types lines, and gives the next one that is printed.
+    fn line(&mut self, typed: &str) -> String {
+        self.input.write_all(typed.as_bytes()).expect("it reads");
+        self.lines.next().expect("it prints a line").expect("text")
+    }
 }
 
 /// What a shell says to a line that is wrong usage.
@@ -94,4 +124,22 @@ fn bytes_are_written_as_python_writes_them_and_slips_are_refused() {
     );
     let unchanged = shell(&agent.endpoint, "srbs.read_uint sys_scratchpad\n");
     assert_eq!(unchanged.0, "2003792484\n");
+}
+
+#[test]
+fn an_object_whose_lease_was_stolen_can_be_locked_again() {
+    let agent = Agent::start(OBJECTS);
+    let mut shell = Typed::new(&agent.endpoint);
+    assert_eq!(shell.line("lock counter\ncounter.add 1\n"), "1");
+    let other = Client::new(&agent.endpoint).unwrap();
+    let stolen = other.object("counter").steal(Duration::from_mins(1)).expect("on this machine");
+    stolen.release().expect("it is held");
+    assert_eq!(shell.line("lock counter\ncounter.add 1\n"), "2");
+    assert_eq!(other.leases().unwrap().len(), 1, "it is locked again");
+    // Locked twice is locked once.
+    assert_eq!(shell.line("lock counter\ncounter.add 1\nrelease counter\n"), "3");
+    let Typed { mut child, input, .. } = shell;
+    drop(input);
+    assert!(child.wait().expect("it ends").success());
+    assert!(other.leases().unwrap().is_empty());
 }

@@ -133,6 +133,20 @@ impl Lease {
         *self.keeper.lock() == State::Lost
     }
 
+    /// Renews it now, which is done by itself all the while: this tells for certain whether it is held.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`]: it was lost ([`Error::is_lease_lost`], or [`Error::locked`] where another has
+    /// it), or the agent did not answer.
+    pub fn renew(&self) -> Result<(), Error> {
+        let renewed = self.unstopped.ask(Op::Renew, "", &time(self.ttl), CallOptions::default());
+        if renewed.as_ref().is_err_and(is_over) {
+            self.keeper.lose();
+        }
+        renewed.map(|_| ())
+    }
+
     /// Lets others write again, as dropping it does, and tells whether nobody did before.
     ///
     /// # Errors
@@ -158,6 +172,17 @@ impl Keeper {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that others may have it; tells whether that is new.
+    fn lose(&self) -> bool {
+        let mut state = self.lock();
+        let was_held = *state == State::Held;
+        if was_held {
+            *state = State::Lost;
+            self.changed.notify_all();
+        }
+        was_held
+    }
+
     /// Renews the lease until it is given back or lost.
     fn renew(&self, proxy: &Proxy, ttl: Duration) {
         let mut renewed = Instant::now();
@@ -174,18 +199,20 @@ impl Keeper {
                 continue;
             };
             pause = AGAIN;
-            let is_over = error.is_lease_lost() || error.locked().is_some();
             log::debug!("the lease of {} is not renewed: {error}", proxy.name());
-            if is_over || renewed.elapsed() > ttl {
-                let mut state = self.lock();
-                if *state == State::Held {
+            if is_over(&error) || renewed.elapsed() > ttl {
+                if self.lose() {
                     log::warn!("the lease of {} is lost: {error}", proxy.name());
-                    *state = State::Lost;
                 }
                 return;
             }
         }
     }
+}
+
+/// Whether a renewal failed because the lease is no longer held.
+fn is_over(error: &Error) -> bool {
+    error.is_lease_lost() || error.locked().is_some()
 }
 
 impl Deref for Lease {

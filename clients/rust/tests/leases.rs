@@ -186,6 +186,18 @@ fn a_lease_that_is_taken_away_is_lost_and_writes_fail() {
 }
 
 #[test]
+fn a_renewal_tells_at_once_that_a_lease_is_lost() {
+    let (server, _, _) = agent();
+    let foo = Client::new(&server.address()).unwrap().object("foo");
+    let held = foo.lock(LONG).unwrap();
+    held.renew().unwrap();
+    foo.steal(LONG).unwrap().release().unwrap();
+    assert!(!held.is_lost(), "it is not due to be renewed for long");
+    assert!(held.renew().unwrap_err().is_lease_lost());
+    assert!(held.is_lost());
+}
+
+#[test]
 fn a_lease_that_ends_by_itself_does_not_hold_a_program_up() {
     let (server, _, _) = agent();
     let client = Client::new(&server.address()).unwrap();

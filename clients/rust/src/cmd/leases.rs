@@ -29,13 +29,25 @@ impl Held {
         }
     }
 
-    /// Keeps others from writing to the object `name`.
+    /// Keeps others from writing to the object `name`, also where they were kept from it before and
+    /// the lease was lost.
     pub(crate) fn lock(&self, app: &App<'_>, name: &str) -> Result<(), Failure> {
-        if self.0.borrow().get(name).is_none_or(Lease::is_lost) {
+        if !self.holds(name)? {
             let lease = app.client.object(name).lock(TTL)?;
             self.0.borrow_mut().insert(name.into(), lease);
         }
         Ok(())
+    }
+
+    /// Whether the object `name` is locked here; its agent is asked.
+    fn holds(&self, name: &str) -> Result<bool, Failure> {
+        let held = self.0.borrow();
+        let Some(lease) = held.get(name).filter(|lease| !lease.is_lost()) else { return Ok(false) };
+        match lease.renew() {
+            Ok(()) => Ok(true),
+            Err(_) if lease.is_lost() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The same, whoever has it; returns who had.
