@@ -249,6 +249,20 @@ fn an_old_client_is_told_of_a_hang_and_of_a_crash() {
 }
 
 #[test]
+fn the_command_says_by_its_status_that_nobody_knows_how_far_a_crash_let_the_call_come() {
+    let classes = Classes::new();
+    let agent = Agent::start(&(QUIET.to_owned() + &classes.table("lab", "")));
+    let mut command = Command::new(program("proximity"));
+    let output = command
+        .args(["-a", &agent.endpoint, "--json", "call", "lab.leave"])
+        .output()
+        .expect("it starts");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert!(told.contains(r#""executed":"unknown""#), "{told}");
+    assert_eq!(output.status.code(), Some(5), "{told}");
+}
+
+#[test]
 fn no_process_outlives_the_agent() {
     for signal in ["TERM", "KILL"] {
         let classes = Classes::new();

@@ -1,6 +1,6 @@
 //! How a command can fail, and with what exit status.
 
-use proximity_client::{AddressError, CallError, Error};
+use proximity_client::{AddressError, CallError, Error, Executed};
 use std::io;
 
 /// The status of a command that Ctrl-C ended, as shells have it: 128 and the number of SIGINT.
@@ -50,11 +50,9 @@ impl Failure {
     /// The status with which the command ends.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Failure::Call(Error::Call(error)) => match error {
-                CallError::NotExecuted { .. } => 3,
-                CallError::NotSent { .. } => 4,
-                CallError::OutcomeUnknown { .. } => 5,
-            },
+            Failure::Call(Error::Call(CallError::NotExecuted { .. })) => 3,
+            Failure::Call(Error::Call(CallError::NotSent { .. })) => 4,
+            Failure::Call(error) if error.executed() == Executed::Unknown => 5,
             Failure::Usage { .. } => 2,
             Failure::Told(code) => *code,
             Failure::Interrupted(_) => INTERRUPTED,

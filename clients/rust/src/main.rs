@@ -49,8 +49,8 @@ Examples:
   proximity call --lock srbs.progdev design.bof       nobody else writes to srbs meanwhile
   proximity -a colossus shell                         a prompt with completion and history
 
-Exit status: 0 well; 1 the object's own error; 2 wrong usage; 3 not executed; 4 not sent;
-5 not known whether executed.";
+Exit status: 0 well; 1 an error answer, --json tells whether it was executed; 2 wrong usage;
+3 not executed; 4 not sent; 5 not known whether executed.";
 
 #[derive(Subcommand)]
 enum Command {
