@@ -1,6 +1,8 @@
 """Runs a program at a pseudo-terminal: types, and waits for what must appear.
 
 usage: at_a_terminal.py '[["typed", "expected", ...], ...]' PROGRAM [ARG...]
+
+U+FFFD is typed as a byte that is not UTF-8.
 """
 
 import json
@@ -20,7 +22,7 @@ def main():
     if child == 0:
         os.execv(sys.argv[2], sys.argv[2:])
     for typed, *expected in steps:
-        os.write(terminal, typed.encode())
+        os.write(terminal, typed.encode().replace("\ufffd".encode(), b"\xff"))
         seen, found = "", 0
         deadline = time.monotonic() + PATIENCE
         for text in expected:

@@ -446,6 +446,7 @@ fn at_a_terminal_the_shell_completes_remembers_and_survives_ctrl_c() {
         ["srbs.est_brd_clk\r", "\r\n"],
         ["\u{3}", PROMPT],
         ["foo.add_two 20 22\r", "42", PROMPT],
+        ["foo.add_two 1 \u{fffd}2", "this line is not UTF-8", PROMPT],
         ["foo.nope\r", "no method 'nope'", PROMPT],
         ["\u{1b}[A\u{1b}[A\r", "42", PROMPT],
         ["\u{3}", PROMPT],

@@ -78,6 +78,15 @@ fn a_comparison_sets_nothing() {
     assert_eq!(quoted.2, 1, "an error of the object's: {quoted:?}");
 }
 
+#[test]
+fn a_line_that_is_not_utf_8_is_a_mistake_in_that_line() {
+    let agent = Agent::start(OBJECTS);
+    assert_eq!(
+        shell(&agent.endpoint, b"foo.add_two 1 2\nfoo.add_two 1 \xff\nfoo.add_two 3 4\n"),
+        ("3\n".into(), "error: this line is not UTF-8\nhint: write it in UTF-8\n".into(), 2)
+    );
+}
+
 /// An agent with a mock board.
 fn board() -> (Process, Agent) {
     let mut mock =

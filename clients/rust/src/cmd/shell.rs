@@ -14,7 +14,12 @@ use rustyline::{
     CompletionType, Config, Context, Editor, Helper, completion::Completer, error::ReadlineError,
     highlight::Highlighter, hint::Hinter, history::FileHistory, validate::Validator,
 };
-use std::{cell::RefCell, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    cell::RefCell,
+    io::{ErrorKind, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
 
 /// Open a prompt with completion and history
 #[derive(Args)]
@@ -69,19 +74,21 @@ impl Shell {
         let mut last = Ok(());
         loop {
             app.output.flush()?;
-            let line = match editor.readline(prompt) {
-                Ok(line) => line,
+            last = match editor.readline(prompt) {
+                Ok(line) if matches!(line.trim(), "exit" | "quit") => break,
+                Ok(line) => {
+                    if !line.trim().is_empty() {
+                        let _ = editor.add_history_entry(line.trim());
+                    }
+                    interrupt.run(app, |app| run_line(app, &interrupt, &line))
+                }
                 Err(ReadlineError::Interrupted) => continue,
                 Err(ReadlineError::Eof) => break,
+                Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                    Err(Failure::usage("this line is not UTF-8", "write it in UTF-8"))
+                }
                 Err(error) => return Err(no_terminal(error)),
             };
-            if matches!(line.trim(), "exit" | "quit") {
-                break;
-            }
-            if !line.trim().is_empty() {
-                let _ = editor.add_history_entry(line.trim());
-            }
-            last = interrupt.run(app, |app| run_line(app, &interrupt, &line));
             if let Err(failure) = &last {
                 if matches!(failure, Failure::Output(_)) {
                     break;
