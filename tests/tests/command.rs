@@ -128,6 +128,7 @@ fn every_mistake_is_told_in_a_line_with_its_status() {
         &["describe", "foo.add_tow"],
         &["call"],
         &["cal", "foo.add_two"],
+        &["gateware", "/dev/zero"],
         &["--timeout", "0", "list"],
         &["-a", "nowhere:port", "list"],
         &["-a", "udp://here:1", "list"],

@@ -5,12 +5,17 @@ use clap::Args;
 use flate2::read::GzDecoder;
 use proximity_proto::gateware::{Gateware as Contents, is_gzip};
 use serde_json::json;
-use std::{fmt::Write, io::Read, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs::File,
+    io::{self, Read},
+    path::PathBuf,
+};
 
-/// The largest design that is unpacked: the bitstreams of today's parts are a tenth of it.
-const LARGEST: u64 = 512 << 20;
+/// The largest design in MiB, as it is and unpacked: the bitstreams of today's parts are a fifth of it.
+const LARGEST: u64 = 256;
 
-/// Show what is in a gateware file (.fpg or .bof, also gzipped); needs no agent
+/// Show what is in a gateware file (.fpg or .bof, also gzipped, up to 256 MiB); needs no agent
 #[derive(Args)]
 pub(crate) struct Gateware {
     /// The file
@@ -23,17 +28,26 @@ impl Gateware {
         let path = self.file.display();
         let refuse =
             |why: String| Failure::usage(format!("{path}: {why}"), "it takes .fpg and .bof");
-        let mut bytes = std::fs::read(&self.file).map_err(|error| refuse(error.to_string()))?;
+        let unread = |error: io::Error| refuse(error.to_string());
+        let mut bytes = File::open(&self.file).and_then(all).map_err(unread)?;
         if is_gzip(&bytes) {
-            let mut whole = Vec::new();
-            let unpacked = GzDecoder::new(bytes.as_slice()).take(LARGEST).read_to_end(&mut whole);
-            unpacked.map_err(|error| refuse(error.to_string()))?;
-            bytes = whole;
+            bytes = all(GzDecoder::new(bytes.as_slice())).map_err(unread)?;
         }
         let gateware = Contents::parse(&bytes).map_err(|error| refuse(error.to_string()))?;
         let text = if output.json { as_json(&gateware) } else { for_people(&gateware) };
         Ok(output.line(text.trim_end())?)
     }
+}
+
+/// All that there is to read, which some files have no end of.
+fn all(source: impl Read) -> io::Result<Vec<u8>> {
+    let (most, mut bytes) = (LARGEST << 20, Vec::new());
+    source.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        let why = format!("it has more than {LARGEST} MiB, and no gateware is that large");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
 }
 
 fn as_json(gateware: &Contents<'_>) -> String {
