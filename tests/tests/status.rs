@@ -50,6 +50,9 @@ fn an_agent_that_does_not_answer_is_told_with_status_4() {
     let endpoint = format!("tcp://{}", nobody.local_addr().unwrap());
     drop(nobody);
     assert_eq!(status(&endpoint, &["--timeout", "0.5"]), (String::new(), 4));
+    let told = format!("CRITICAL: status was not sent: no connection to {endpoint} within 500ms\n");
+    assert_eq!(status(&endpoint, &["--timeout", "0.5", "--check"]), (told, 4));
+    assert_eq!(status(&endpoint, &["--timeout", "0.5", "--check", "--json"]).1, 4);
 }
 
 /// What `proximity log` printed, on standard output and error, and its exit status.

@@ -15,14 +15,21 @@ const DEGRADED: u8 = 1;
 /// stopping; 2 wrong usage; 3, 4, 5 the agent does not answer.
 #[derive(Args)]
 pub(crate) struct Status {
-    /// Print one line, for monitoring
+    /// Print one line, for monitoring: OK, DEGRADED or CRITICAL, and why
     #[arg(long)]
     check: bool,
 }
 
 impl Status {
     pub(crate) fn run(&self, app: &App<'_>) -> Result<(), Failure> {
-        let status = app.client.status()?;
+        let status = match app.client.status() {
+            // Monitoring reads standard output.
+            Err(error) if self.check && !app.output.json => {
+                app.output.line(format!("CRITICAL: {}", one_line(&error.message())))?;
+                return Err(Failure::Told(Failure::Call(error).exit_code()));
+            }
+            status => status?,
+        };
         if app.output.json {
             let mut bytes = Vec::new();
             status.to_reply(&mut bytes);
