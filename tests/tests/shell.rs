@@ -87,6 +87,67 @@ fn a_line_that_is_not_utf_8_is_a_mistake_in_that_line() {
     );
 }
 
+#[test]
+fn near_misses_are_told_what_they_miss() {
+    let agent = Agent::start(OBJECTS);
+    for (line, message, hint) in [
+        (
+            "foo.add_two(1, 2) 3",
+            "`3` stands behind the `)` of the call",
+            "a line is one call; blanks, brackets and quotes of a text stand in quotes",
+        ),
+        (
+            "foo.add_two(1, 2); foo.add_two(3, 4)",
+            "`; foo.add_two(3, 4)` stands behind the `)` of the call",
+            "a line is one call; blanks, brackets and quotes of a text stand in quotes",
+        ),
+        ("set", "here it is `set OBJECT.ATTRIBUTE VALUE`", "? shows what can be typed"),
+        (
+            "set counter.value = 9",
+            "here it is `set OBJECT.ATTRIBUTE VALUE`",
+            "? shows what can be typed",
+        ),
+        ("call", "here it is `call OBJECT.METHOD ARG ..`", "? shows what can be typed"),
+        ("get", "here it is `get OBJECT.ATTRIBUTE`", "? shows what can be typed"),
+        (
+            "status",
+            "status is a command of `proximity`, not of its shell",
+            "leave the shell, and type `proximity status`",
+        ),
+        (
+            "log debug",
+            "log is a command of `proximity`, not of its shell",
+            "leave the shell, and type `proximity log`",
+        ),
+        (
+            "foo.add_two ['a'] 2",
+            "'['a']' is no list or map: expected value at line 1 column 2",
+            "lists and maps are JSON, as in [1, 2] and {\"key\": \"text\"}; \
+             text in them stands in double quotes",
+        ),
+    ] {
+        let told = format!("error: {message}\nhint: {hint}\n");
+        assert_eq!(refused(&agent.endpoint, line), told, "{line}");
+    }
+}
+
+#[test]
+fn what_ends_a_statement_elsewhere_is_taken() {
+    let agent = Agent::start(OBJECTS);
+    for leave in ["exit", "quit", "exit()", "quit()"] {
+        let script =
+            format!("foo.add_two(1, 2);\nfoo.add_two(3, 4)  # it's 7?\n{leave}\nnonsense\n");
+        assert_eq!(shell(&agent.endpoint, script), ("3\n7\n".into(), String::new(), 0));
+    }
+}
+
+#[test]
+fn an_object_may_be_called_as_a_command_is() {
+    let agent = Agent::start("[objects.log]\ndriver = \"counter\"\n");
+    let (out, err, status) = shell(&agent.endpoint, "log\nlog.add 5\n");
+    assert!(out.ends_with("\n5\n") && err.is_empty() && status == 0, "{out}{err}");
+}
+
 /// An agent with a mock board.
 fn board() -> (Process, Agent) {
     let mut mock =

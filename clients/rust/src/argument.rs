@@ -126,7 +126,7 @@ fn guess(text: &str) -> Result<Vec<u8>, Failure> {
         json::to_messagepack(text.as_bytes(), &Limits::default(), &mut bytes).map_err(|error| {
             let error = error.to_string();
             let why = error.split_once(": ").map_or(error.as_str(), |(_, why)| why);
-            let hint = "lists and maps are JSON, as in [1, 2] and {\"key\": \"text\"}; text stands in quotes";
+            let hint = "lists and maps are JSON, as in [1, 2] and {\"key\": \"text\"}; text in them stands in double quotes";
             Failure::usage(format!("'{text}' is no list or map: {why}"), hint)
         })?;
         return Ok(bytes);

@@ -13,6 +13,11 @@ struct Open {
 }
 
 impl Open {
+    /// Whether all is closed.
+    fn is_nothing(&self) -> bool {
+        self.brackets.is_empty() && self.quote.is_none()
+    }
+
     /// Goes on behind `letter`; tells whether it stands outside of all quotes and brackets.
     fn pass(&mut self, letter: char) -> bool {
         match (self.quote, letter) {
@@ -60,12 +65,31 @@ pub(crate) fn words(line: &str) -> Vec<&str> {
     words
 }
 
+/// What stands behind the closing bracket of a call as in Python, `foo.add(2, 3)`, if `line` is one.
+pub(crate) fn behind_call(line: &str) -> Option<(&str, &str)> {
+    let (name, _) = line.split_once('(')?;
+    if name.is_empty() || !is_name(name) {
+        return None;
+    }
+    let mut open = Open::default();
+    let end = line.char_indices().find(|&(at, letter)| {
+        open.pass(letter);
+        letter == ')' && at > name.len() && open.is_nothing()
+    });
+    end.map(|(at, _)| line.split_at(at + 1))
+}
+
+/// Whether `word` has only what names are of.
+fn is_name(word: &str) -> bool {
+    word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+}
+
 /// The first word of `line`, and the words that are its arguments: `foo.add 2 3` or `foo.add(2, 3)`.
 pub(crate) fn command(line: &str) -> (&str, Vec<&str>) {
     let line = line.trim();
     if let Some((name, rest)) = line.split_once('(')
         && let Some(inside) = rest.strip_suffix(')')
-        && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.')
+        && is_name(name)
     {
         let mut arguments: Vec<&str> =
             split(inside, |c| c == ',').iter().map(|a| a.trim()).collect();
@@ -107,6 +131,22 @@ mod tests {
             ("foo.f 1)", None),
         ] {
             assert_eq!(unclosed(line), missing, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_a_call_is_told_from_it() {
+        for (line, behind) in [
+            ("foo.add(2, 3)", Some("")),
+            ("foo.add(2, 3);", Some(";")),
+            ("foo.add((1), \")\", [2]) # x)", Some(" # x)")),
+            ("foo.add(1))", Some(")")),
+            ("foo.add()()", Some("()")),
+            ("foo.add 2 3", None),
+            ("foo.add (2)", None),
+            ("(2)", None),
+        ] {
+            assert_eq!(behind_call(line).map(|(_, behind)| behind), behind, "{line}");
         }
     }
 

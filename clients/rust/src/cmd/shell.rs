@@ -48,6 +48,12 @@ At the prompt:
 Tab completes objects, methods, parameters and registers. Ctrl-C ends a call, not the shell.
 Arguments are written as for `proximity call`.";
 
+/// What ends the shell.
+const LEAVE: [&str; 4] = ["exit", "quit", "exit()", "quit()"];
+
+/// Commands of `proximity` that make no sense at the prompt, or not there yet.
+const OUTSIDE: [&str; 5] = ["completions", "gateware", "log", "shell", "status"];
+
 /// How long Tab may keep a person waiting.
 const TAB_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -75,7 +81,7 @@ impl Shell {
         loop {
             app.output.flush()?;
             last = match editor.readline(prompt) {
-                Ok(line) if matches!(line.trim(), "exit" | "quit") => break,
+                Ok(line) if LEAVE.contains(&line.trim()) => break,
                 Ok(line) => {
                     if !line.trim().is_empty() {
                         let _ = editor.add_history_entry(line.trim());
@@ -141,6 +147,9 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
     if line.starts_with('#') {
         return Ok(());
     }
+    // As the commands are called outside.
+    let line = ["call ", "get "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
+    let line = call_alone(line)?;
     // One question mark or, out of habit, two.
     if line.starts_with('?') || line.ends_with('?') {
         let asked = line.trim_matches('?').trim();
@@ -150,8 +159,6 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
         let hint = "a blank, bracket or quote that belongs to a text stands in quotes: \"it's\"";
         return Err(Failure::usage(format!("a {missing} is missing"), hint));
     }
-    // As the commands are called outside.
-    let line = ["call ", "get "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line);
     if let Some((target, value)) = assignment(line) {
         if value.starts_with('=') {
             let hint = format!("`{target}` reads it, and `{target} = ..` sets it");
@@ -178,8 +185,27 @@ fn run_line(app: &App<'_>, interrupt: &Interrupt, line: &str) -> Result<(), Fail
         ("list" | "describe" | "lock" | "release" | "steal", _) => {
             Err(Failure::usage(format!("{name} takes one name"), "? shows what can be typed"))
         }
+        ("call", _) => Err(usage("call OBJECT.METHOD ARG ..")),
+        ("get", _) => Err(usage("get OBJECT.ATTRIBUTE")),
+        ("set", _) => Err(usage("set OBJECT.ATTRIBUTE VALUE")),
         _ => call_or_get(app, interrupt, name, arguments, line.ends_with(')')),
     }
+}
+
+/// How a command is written at the prompt.
+fn usage(how: &str) -> Failure {
+    Failure::usage(format!("here it is `{how}`"), "? shows what can be typed")
+}
+
+/// `line` without the semicolon or comment that stands behind a call as in Python.
+fn call_alone(line: &str) -> Result<&str, Failure> {
+    let Some((call, behind)) = words::behind_call(line) else { return Ok(line) };
+    let behind = behind.trim();
+    if matches!(behind, "" | ";") || behind.starts_with('#') {
+        return Ok(call);
+    }
+    let hint = "a line is one call; blanks, brackets and quotes of a text stand in quotes";
+    Err(Failure::usage(format!("`{behind}` stands behind the `)` of the call"), hint))
 }
 
 /// Calls a method, reads an attribute, or shows an object.
@@ -191,6 +217,11 @@ fn call_or_get(
     in_brackets: bool,
 ) -> Result<(), Failure> {
     let Target { object, member } = app.target(name)?;
+    if member.is_none() && OUTSIDE.contains(&name) && !app.client.list()?.contains(&name.into()) {
+        let hint = format!("leave the shell, and type `proximity {name}`");
+        let message = format!("{name} is a command of `proximity`, not of its shell");
+        return Err(Failure::usage(message, hint));
+    }
     let description = app.client.describe(object)?;
     let Some(member) = member else {
         return super::list::list_object(app, &description);
