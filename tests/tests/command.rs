@@ -130,6 +130,8 @@ fn every_mistake_is_told_in_a_line_with_its_status() {
         &["cal", "foo.add_two"],
         &["gateware", "/dev/zero"],
         &["--timeout", "0", "list"],
+        &["--timeout", "-1", "list"],
+        &["list", "foo", "-5"],
         &["-a", "nowhere:port", "list"],
         &["-a", "udp://here:1", "list"],
         // As JSON, for programs.

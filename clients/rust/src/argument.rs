@@ -3,6 +3,7 @@
 //! Where the interface tells that a parameter is text, `5` is text; elsewhere it is a number.
 
 use crate::{failure::Failure, literal};
+use clap::error::ContextValue;
 use proximity_client::{Arguments, ToReply, Value};
 use proximity_client::{MethodDescription, ParamDescription};
 use proximity_proto::{json, limits::Limits};
@@ -34,6 +35,18 @@ pub(crate) fn shielded(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 #[allow(clippy::unnecessary_wraps, reason = "clap wants it so")]
 pub(crate) fn written(word: &str) -> Result<String, String> {
     Ok(word.strip_prefix(DASH).map_or_else(|| word.to_owned(), |number| format!("-{number}")))
+}
+
+/// What clap says of words of [`shielded`], as they were written.
+pub(crate) fn told(mut error: clap::Error) -> clap::Error {
+    let shielded = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(word) if word.starts_with(DASH) => Some((kind, word.clone())),
+        _ => None,
+    });
+    for (kind, word) in shielded.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(word.replacen(DASH, "-", 1)));
+    }
+    error
 }
 
 /// The arguments `words` for `method`, of which nothing may be known.

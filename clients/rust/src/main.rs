@@ -70,7 +70,8 @@ enum Command {
 
 fn main() -> ExitCode {
     env_logger::init();
-    let cli = Cli::parse_from(argument::shielded(std::env::args_os()));
+    let words = argument::shielded(std::env::args_os());
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| argument::told(error).exit());
     let output = Output::new(cli.json);
     match run(cli, &output).and_then(|()| Ok(output.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,11 +106,8 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
 
 /// A time as an option has it.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_string())?;
-    if !(0.001..=1e6).contains(&seconds) {
-        return Err("a timeout is 0.001 to 1000000 seconds".into());
-    }
-    Ok(Duration::from_secs_f64(seconds))
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=1e6).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or("a timeout is 0.001 to 1000000 seconds".into())
 }
 
 #[cfg(test)]
