@@ -121,6 +121,8 @@ fn every_mistake_is_told_in_a_line_with_its_status() {
         &["describe", "nope"],
         // Wrong usage: 2.
         &["call", "foo"],
+        &["call", "add_two", "2", "3"],
+        &["get", "value"],
         &["call", "counter.add", "99999999999999999999"],
         &["call", "foo.add_two", "[1,"],
         &["call", "foo.add_two", "@/nowhere/to/be/found"],

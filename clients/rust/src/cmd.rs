@@ -35,9 +35,14 @@ impl App<'_> {
 
     /// As [`App::target`], for a word that must name a method or an attribute.
     fn member<'t>(&self, word: &'t str, what: &str) -> Result<(&'t str, &'t str), Failure> {
-        let Target { object, member } = self.target(word)?;
+        let objects = self.client.list()?;
+        let Target { object, member } = Target::split(word, &objects);
         let member = member.filter(|member| !member.is_empty()).ok_or_else(|| {
-            let hint = format!("`proximity list {object}` tells what there is");
+            let hint = if objects.iter().any(|name| name == object) {
+                format!("`proximity list {object}` tells what there is")
+            } else {
+                format!("there is no object '{object}'; `proximity list` tells which there are")
+            };
             Failure::usage(format!("'{word}' names no {what}; write OBJECT.{what}"), hint)
         })?;
         Ok((object, member))
