@@ -14,7 +14,9 @@ use proximity_tests::{
     process::{Agent, Process, TestAgent, program, scratch},
 };
 use std::{
+    ffi::OsStr,
     io::{Read, Write},
+    os::unix::ffi::OsStrExt,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -295,6 +297,10 @@ fn the_agent_may_be_named_by_the_environment() {
     let output =
         command.args(["call", "foo.add_two", "2", "3"]).env("PROXIMITY_AGENT", &agent.endpoint);
     assert_eq!(said(&output.output().expect("it starts")), ("5\n".into(), String::new(), 0));
+    let output = command.env("PROXIMITY_AGENT", OsStr::from_bytes(b"host\xff"));
+    let told = "error: PROXIMITY_AGENT is 'host\u{fffd}', which is not UTF-8\n\
+        hint: set it to HOST, HOST:PORT, tcp://HOST:PORT or ipc:///PATH\n";
+    assert_eq!(said(&output.output().expect("it starts")), (String::new(), told.into(), 2));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use cmd::{App, leases::Held};
 use failure::Failure;
 use output::Output;
 use proximity_client::{Client, DEFAULT_ADDRESS};
-use std::{process::ExitCode, time::Duration};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 /// Calls the objects that a Proximity agent exposes.
 #[derive(Parser)]
@@ -83,8 +83,10 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
-    let named = || std::env::var("PROXIMITY_AGENT").ok().filter(|address| !address.is_empty());
-    let address = cli.agent.or_else(named).unwrap_or_else(|| DEFAULT_ADDRESS.into());
+    let address = match cli.agent {
+        Some(address) => address,
+        None => address_from_environment()?,
+    };
     let client = Client::new(&address)?.with_timeout(cli.timeout);
     let held = Held::default();
     let app = App { client, output, held: &held };
@@ -102,6 +104,15 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Gateware(gateware) => gateware.run(output),
         Command::Completions(shell) => shell.run(<Cli as clap::CommandFactory>::command(), output),
     }
+}
+
+/// Where the agent is if the command line does not tell.
+fn address_from_environment() -> Result<String, Failure> {
+    let named = std::env::var_os("PROXIMITY_AGENT").filter(|address| !address.is_empty());
+    named.map_or_else(|| Ok(DEFAULT_ADDRESS.into()), OsString::into_string).map_err(|address| {
+        let message = format!("PROXIMITY_AGENT is '{}', which is not UTF-8", address.display());
+        Failure::usage(message, "set it to HOST, HOST:PORT, tcp://HOST:PORT or ipc:///PATH")
+    })
 }
 
 /// A time as an option has it.
