@@ -46,7 +46,8 @@ At the prompt:
   # ...                              nothing: a comment
   exit, quit, Ctrl-D                 leave
 Tab completes objects, methods, parameters and registers. Ctrl-C ends a call, not the shell.
-Arguments are written as for `proximity call`.";
+Arguments are written as for `proximity call`.
+Lines that come from a pipe or a file are a script: it ends at the first that fails, with its status.";
 
 /// What ends the shell.
 const LEAVE: [&str; 4] = ["exit", "quit", "exit()", "quit()"];
