@@ -37,7 +37,8 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> Option<u8> {
         'n' => b'\n',
         'r' => b'\r',
         't' => b'\t',
-        '0' => 0,
+        // With more digits it would be an octal number.
+        '0' if !letters.as_str().starts_with(|c: char| c.is_digit(8)) => 0,
         'x' => {
             let mut digit = || letters.next()?.to_digit(16);
             u8::try_from(digit()? * 16 + digit()?).ok()?
@@ -72,6 +73,7 @@ mod tests {
         for (text, why) in [
             (r#"b"\xg0""#, "a \\ begins nothing known"),
             (r#"b"\x1""#, "a \\ begins nothing known"),
+            (r#"b"\012""#, "a \\ begins nothing known"),
             (r#"b"\q""#, "a \\ begins nothing known"),
             (r#"b"a\""#, "a \\ begins nothing known"),
             (r#"b"a"b""#, "there is a quote within"),
