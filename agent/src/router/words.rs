@@ -12,6 +12,17 @@ use std::{borrow::Cow, io, path::Path, time::Duration};
 /// Objects that are named in an error: a list of hundreds helps nobody.
 const LISTED: usize = 12;
 
+fn expired(job: &Job) -> Fault {
+    let what = job.what();
+    if job.resume.is_some() {
+        Fault::timeout_error(format!("the time for {what} was over while it waited"))
+            .hint("what it waits for has not come; a longer timeout waits for longer")
+    } else {
+        Fault::timeout_error(format!("the time for {what} was over before it ran"))
+            .hint("the object was busy, or the call was long on its way")
+    }
+}
+
 /// The fault and the reason for a call that the session ended. `away` tells why the object is not
 /// open, if it is not.
 pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault, Option<Reason>) {
@@ -22,16 +33,7 @@ pub(super) fn refusal(why: &Refusal, job: &Job, away: Option<&Fault>) -> (Fault,
             busy(format!("object '{object}' is busy: its queue of {limit} calls is full"))
         }
         Refusal::StaleEpoch => stale_epoch(),
-        Refusal::Expired if job.resume.is_some() => (
-            Fault::timeout_error(format!("the time for {} was over while it waited", job.what()))
-                .hint("what it waits for has not come; a longer timeout waits for longer"),
-            Some(Reason::Expired),
-        ),
-        Refusal::Expired => (
-            Fault::timeout_error(format!("the time for {} was over before it ran", job.what()))
-                .hint("the object was busy, or the call was long on its way"),
-            Some(Reason::Expired),
-        ),
+        Refusal::Expired => (expired(job), Some(Reason::Expired)),
         Refusal::Cancelled => (
             Fault::runtime_error(format!("{object}.{method} was cancelled")),
             Some(Reason::Cancelled),

@@ -2,6 +2,7 @@
 
 mod argument;
 mod cmd;
+mod environment;
 mod failure;
 mod interrupt;
 mod literal;
@@ -14,8 +15,8 @@ use clap::{Parser, Subcommand};
 use cmd::{App, leases::Held};
 use failure::Failure;
 use output::Output;
-use proximity_client::{Client, DEFAULT_ADDRESS};
-use std::{ffi::OsString, process::ExitCode, time::Duration};
+use proximity_client::Client;
+use std::{process::ExitCode, time::Duration};
 
 /// Calls the objects that a Proximity agent exposes.
 #[derive(Parser)]
@@ -83,10 +84,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
-    let address = match cli.agent {
-        Some(address) => address,
-        None => address_from_environment()?,
-    };
+    let address = cli.agent.map_or_else(environment::address, Ok)?;
     let client = Client::new(&address)?.with_timeout(cli.timeout);
     let held = Held::default();
     let app = App { client, output, held: &held };
@@ -104,15 +102,6 @@ fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Command::Gateware(gateware) => gateware.run(output),
         Command::Completions(shell) => shell.run(<Cli as clap::CommandFactory>::command(), output),
     }
-}
-
-/// Where the agent is if the command line does not tell.
-fn address_from_environment() -> Result<String, Failure> {
-    let named = std::env::var_os("PROXIMITY_AGENT").filter(|address| !address.is_empty());
-    named.map_or_else(|| Ok(DEFAULT_ADDRESS.into()), OsString::into_string).map_err(|address| {
-        let message = format!("PROXIMITY_AGENT is '{}', which is not UTF-8", address.display());
-        Failure::usage(message, "set it to HOST, HOST:PORT, tcp://HOST:PORT or ipc:///PATH")
-    })
 }
 
 /// A time as an option has it.

@@ -113,7 +113,7 @@ fn help_and_version_are_printed() {
 
 #[test]
 fn mistakes_are_told_in_a_line() {
-    let table: [(&[&str], &str); 6] = [
+    let table: [(&[&str], &str); 7] = [
         (&["--bords", "2"], "invalid option '--bords'"),
         (&["--boards", "0"], "--boards is 0; it must be 1 to 65535"),
         (&["--boards", "many"], "cannot parse argument \"many\": invalid digit found in string"),

@@ -199,11 +199,11 @@ impl Server {
             let mut held = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 let Ok(parts) = router.recv_multipart(0) else { continue };
-                let [peer, head @ .., payload] = &parts[..] else { panic!("{parts:?}") };
+                let [peer, empty @ .., payload] = &parts[..] else { panic!("{parts:?}") };
                 let call = Call::parse(payload, &Limits::default()).expect("a request");
                 // As an original server needs it, until it is known that this is none.
-                let delimited = head == [[0; 0]];
-                assert!(head.is_empty() || (delimited && call.op == Op::Hello), "{parts:?}");
+                let delimited = empty == [[0; 0]];
+                assert!(empty.is_empty() || (delimited && call.op == Op::Hello), "{parts:?}");
                 let mut send = Vec::new();
                 serve(Asked { call, epoch, begun, peer, send: &mut send, held: &mut held });
                 for (peer, bytes) in send {
