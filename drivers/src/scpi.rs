@@ -328,7 +328,9 @@ impl Scpi {
 
     /// The event status register, which is cleared by that.
     fn status(&mut self, cx: &Context<'_>) -> Result<u64, SerialError> {
-        let answer = self.ask(cx, "*ESR?", self.channel.manners.timeout)?;
+        let answer = self.ask(cx, "*ESR?", self.channel.manners.timeout);
+        // Its error is not to be left to the next command.
+        let answer = if answer.is_err() { self.judge(cx, "*ESR?", answer) } else { answer }?;
         answer
             .trim()
             .trim_start_matches('+')

@@ -232,6 +232,7 @@ fn network(r: &mut Recorder) {
     r.show("ten_gbe0", 0x37f0..0x3800);
     r.show("ten_gbe1", 0x17f0..0x1800);
     r.call("config_10gbe_core", r#"["ten_gbe0", 1, 2, 3, [4]]"#);
+    r.call("get_10gbe_core_details", r#"["led"]"#);
     r.call("tap_start", r#"["tap0", "ten_gbe0", 2199023255553, 167772161, 60000]"#);
     r.call("tap_start", r#"["ninechars", "ten_gbe0", 1, 2, 3]"#);
     r.call("tap_start", r#"["tap1", "nothing", 1, 2, 3]"#);

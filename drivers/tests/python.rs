@@ -146,6 +146,9 @@ fn times_and_large_results_pass() {
     let span = TimeDelta { seconds: 1.5 };
     assert_eq!(lab.call("when", &Nothing), packed(&(time, span)));
     assert_eq!(lab.call("echo", &((time, span),)), packed(&(time, span)));
+    // The wire has no zones: it is the same moment, in UTC.
+    let moment: DateTime = "20231231T18:30:00.000000".parse().unwrap();
+    assert_eq!(lab.call("zoned", &Nothing), packed(&moment));
     let zeros = Bytes(vec![0; 16 << 20]);
     assert_eq!(lab.call("zeros", &(16 << 20,)), packed(&zeros));
     assert_eq!(lab.call("echo", &(&zeros,)), packed(&zeros));
@@ -158,6 +161,11 @@ fn arguments_by_name_and_collected_ones_arrive() {
     let back = lab.try_call("everything", &packed(&(1, 2, 3)), &kwargs).unwrap().ok();
     let expected = (1, (2, 3), true, BTreeMap::from([("z", 9)]));
     assert_eq!(back.expect("an answer"), packed(&expected));
+}
+
+#[test]
+fn an_async_method_runs_to_its_end() {
+    assert_eq!(Opened::lab().call("soon", &(7,)), packed(&7));
 }
 
 #[test]
@@ -243,6 +251,7 @@ fn attributes_are_read_and_set() {
     assert_eq!(fault.to_string(), "ValueError: level is 40; it must be 0 to 31");
     let fault = lab.set("fixed", &2).unwrap_err();
     assert_eq!(fault.to_string(), "AttributeError: attribute 'fixed' can only be read");
+    assert!(fault.before, "nothing was executed");
     assert_eq!(lab.set("port", &"elsewhere").unwrap(), packed(&()));
     assert_eq!(lab.get("port").unwrap(), packed(&"elsewhere"));
 }
@@ -337,6 +346,21 @@ fn a_crash_is_told_with_what_is_known_of_it() {
     assert_eq!(lost.fault.hint.as_deref(), Some("it is started anew"));
     lab.reopen().unwrap();
     assert_eq!(lab.call("echo", &(1,)), [1]);
+}
+
+#[test]
+fn a_copy_of_the_process_answers_nobody_and_hides_no_crash() {
+    let mut lab = Opened::open("forking", "class = 'lab:Lab'");
+    let pid = lab.number("pid");
+    for _ in 0..20 {
+        assert_ne!(lab.number("fork"), 0, "the copy answered");
+        assert_eq!(lab.number("pid"), pid, "an answer was one behind");
+    }
+    lab.number("leave_copy");
+    let begun = Instant::now();
+    let lost = lab.lost("segfault", &Nothing);
+    assert!(lost.fault.message.contains("signal: 11 (SIGSEGV)"), "{}", lost.fault);
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the copy to end");
 }
 
 #[test]

@@ -167,6 +167,7 @@ fn converse(mut stream: TcpStream) {
         let Ok(line) = line else { return };
         let answer = match line.as_str() {
             "DROP?" => return,
+            "MUTE?" => None,
             "LATE?" => {
                 thread::sleep(Duration::from_millis(100));
                 Some("late".to_owned())
@@ -195,6 +196,14 @@ fn over_tcp_a_late_answer_finds_nobody() {
         // Again at once: the connection was good, only the answer was late.
         assert_eq!(scpi.ask("query", r#"["VOLT?"]"#), r#""+1.500000E+00""#);
     }
+    // Twice without any answer in between is no sign that it is away either.
+    for _ in 0..2 {
+        scpi.patience = Some(Duration::from_millis(30));
+        let error = scpi.call("query", r#"["MUTE?"]"#).unwrap_err();
+        assert_eq!(error.class, "TimeoutError", "{error}");
+    }
+    scpi.patience = None;
+    assert_eq!(scpi.ask("query", r#"["VOLT?"]"#), r#""+1.500000E+00""#);
     let error = scpi.call("query", r#"["DROP?"]"#).unwrap_err();
     let told = lines(&error).replace(&address, "ADDRESS");
     assert_eq!(

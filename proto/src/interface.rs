@@ -292,6 +292,6 @@ impl Attribute {
     /// What an object answers when asked to set an attribute that can only be read.
     #[doc(hidden)]
     pub fn read_only(&self) -> Fault {
-        Fault::attribute_error(format!("attribute '{}' can only be read", self.name))
+        Fault::attribute_error(format!("attribute '{}' can only be read", self.name)).before()
     }
 }

@@ -149,6 +149,14 @@ pub enum FpgaError {
         /// The most that is allowed.
         max: f64,
     },
+    /// A value is no whole number, and its field has no binary places.
+    #[error("field '{field}' must be a whole number, not {value}")]
+    FieldWhole {
+        /// The field.
+        field: String,
+        /// What was given.
+        value: f64,
+    },
     /// What was passed is neither gateware nor the name of a file.
     #[error("neither the content of a .bof or .fpg file nor the bare name of one")]
     NoGateware,
@@ -255,6 +263,7 @@ impl FpgaError {
             | Self::Misaligned { .. }
             | Self::BadValue { .. }
             | Self::FieldRange { .. }
+            | Self::FieldWhole { .. }
             | Self::NoGateware
             | Self::Gateware(_)
             | Self::NoDirectory

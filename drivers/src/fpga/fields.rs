@@ -118,6 +118,12 @@ impl Field {
             Value::Float(number) => number,
             _ => f64::NAN,
         };
+        if let Value::Float(value) = value
+            && self.point == 0
+            && value.fract() != 0.0
+        {
+            return Err(FpgaError::FieldWhole { field: self.name.clone(), value });
+        }
         let raw = (number * scale).round();
         let (min, max) = match self.kind {
             Kind::Signed => (-(f64::from(self.mask() / 2) + 1.0), f64::from(self.mask() / 2)),
@@ -178,6 +184,13 @@ mod tests {
         let error = gain.set(0, Value::Float(8.0)).unwrap_err();
         assert_eq!(error.to_string(), "field 'gain' cannot be 8; it must be -8 to 7.9375");
         assert!(len.set(0, Value::Text("x")).is_err());
+        // What would be rounded is refused, not only what has no room.
+        assert_eq!(len.set(0, Value::Float(5.0)).unwrap(), 5);
+        for (field, value) in [(len, 5.5), (enable, 0.3), (len, -0.4), (len, f64::NAN)] {
+            let error = field.set(0, Value::Float(value)).unwrap_err().to_string();
+            let name = &field.name;
+            assert_eq!(error, format!("field '{name}' must be a whole number, not {value}"));
+        }
     }
 
     #[test]

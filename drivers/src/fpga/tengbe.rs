@@ -69,6 +69,7 @@ impl Fpga {
     /// Packets on their way are lost. The ARP table is read back; the settings are not.
     ///
     /// raises KeyError: the running gateware has no such core
+    /// raises ValueError: it has too few bytes to be one
     /// raises ValueError: arp_table has not 256 entries
     #[allow(clippy::too_many_arguments)] // a published signature
     pub fn config_10gbe_core(
@@ -122,6 +123,7 @@ impl Fpga {
     /// Nothing on the board changes.
     ///
     /// raises KeyError: the running gateware has no such core
+    /// raises ValueError: it has too few bytes to be one
     #[effect(read)]
     pub fn get_10gbe_core_details(
         &mut self,
@@ -143,6 +145,7 @@ impl Fpga {
     /// Nothing on the board changes.
     ///
     /// raises KeyError: the running gateware has no such core
+    /// raises ValueError: it has too few bytes to be one
     #[effect(read)]
     pub fn print_10gbe_core_details(
         &mut self,
@@ -160,8 +163,8 @@ impl Fpga {
 impl Fpga {
     /// A core's bytes.
     fn core(&mut self, limit: &Limit<'_>, name: &str) -> Result<Vec<u8>, FpgaError> {
-        // Some cores have less, and lack the last parts.
-        let size = self.check_range(limit, name, 0, 4)?.unwrap_or(CORE);
+        // Some cores have less, and lack the last parts; what has no head is none.
+        let size = self.check_range(limit, name, 0, HEAD)?.unwrap_or(CORE);
         let range = self.read_range(limit, name, 0, size.min(CORE))?;
         Ok(self.data.get(range).unwrap_or_default().to_vec())
     }

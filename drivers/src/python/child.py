@@ -112,6 +112,8 @@ def descend(depth):
 def plain(value):
     """Gives the value of a kind the wire has that stands for `value`, one level deep."""
     if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:  # the wire has no zones
+            value = value.astimezone(datetime.timezone.utc)
         # strftime leaves out the zeros of an early year.
         text = f"{value.year:04}{value:%m%dT%H:%M:%S.%f}"
         return {"__datetime__": True, "as_str": text}
@@ -128,7 +130,9 @@ def plain(value):
         return dict(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         number = value.item()  # of numpy, as long as Python has such a one
-        if type(number) is not type(value):
+        # Of a time in units that Python does not have, it is only the count.
+        is_count = type(number) is int and getattr(value.dtype, "kind", "") in "mM"
+        if type(number) is not type(value) and not is_count:
             return number
         raise no_form(value)
     for reading in (buffered, operator.index):
@@ -391,16 +395,26 @@ class Published:
 
     def run(self, op, name, args, kwargs):
         if op == "call":
-            return self.methods[name].call(args, kwargs)
+            return awaited(self.methods[name].call(args, kwargs))
         if op == "get":
             return getattr(self.target, name)
         setattr(self.target, name, args[0])
         return None
 
 
+def awaited(value):
+    """Gives what a coroutine comes to: an async method runs to its end, as any other."""
+    if not inspect.iscoroutine(value):
+        return value
+    import asyncio
+
+    return asyncio.run(value)
+
+
 def can_be_sent(value):
     kinds = (type(None), bool, int, float, str, bytes, bytearray, list, tuple, dict)
-    return isinstance(value, (*kinds, datetime.datetime, datetime.timedelta))
+    is_scalar = getattr(value, "shape", None) == () and hasattr(value, "item")  # of numpy
+    return is_scalar or isinstance(value, (*kinds, datetime.datetime, datetime.timedelta))
 
 
 # The agent.
@@ -479,6 +493,14 @@ def serve():
         del value, data, args, kwargs
 
 
+def forked():
+    """Takes a copy of this process away from the agent, which would hear two, and wait for both."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for end in (agent, answers):
+        os.dup2(null, end.fileno())
+    os.close(null)
+
+
 def begin():
     """Makes this a process in which any code may run, whatever it prints or reads."""
     null = os.open(os.devnull, os.O_RDONLY)
@@ -491,6 +513,7 @@ def begin():
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     # Tells where it was when it crashes: the agent passes that on.
     faulthandler.enable()
+    os.register_at_fork(after_in_child=forked)
     try:
         import ctypes
 

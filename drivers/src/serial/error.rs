@@ -189,6 +189,12 @@ impl SerialError {
             Self::Away { .. } | Self::Connecting { .. } => Some("is it plugged in and powered?"),
             Self::Closed { .. } => Some("open() opens it again"),
             Self::Lost { .. } => Some("whether the instrument has done it is not known"),
+            // The name of a port begins with / or usb; that of a connection is HOST:PORT.
+            Self::NoAnswer { got: 0, port, .. }
+                if !port.starts_with('/') && !port.starts_with("usb ") =>
+            {
+                Some("is the command one of its own? does the line ending fit the instrument?")
+            }
             Self::NoAnswer { got: 0, .. } => {
                 Some("do baud, parity and the line ending fit the instrument?")
             }

@@ -146,6 +146,15 @@ impl Link {
         }
     }
 
+    /// Takes the link down because a late answer would find a wrong caller. It is no sign that the instrument is
+    /// away: whoever comes next may try at once, for the one before has waited.
+    pub(super) fn drop_late(&mut self) {
+        if matches!(self.state, State::Up(_)) {
+            self.lost(&io::Error::other("dropped, for a late answer would find a wrong caller"));
+            self.state = State::Down(None);
+        }
+    }
+
     /// The link went, if it did, for reasons that are not the instrument's.
     pub(super) fn rests(&self) {
         if !matches!(self.state, State::Up(_)) {

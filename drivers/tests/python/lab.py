@@ -1,5 +1,6 @@
 """Classes as anybody may have written them: they know nothing of Proximity."""
 
+import asyncio
 import datetime
 import os
 import signal
@@ -73,6 +74,26 @@ class Lab:
 
     def pid(self):
         return os.getpid()
+
+    def fork(self):
+        """Leaves a copy of the process that goes on as if it were the first."""
+        return os.fork()
+
+    def leave_copy(self):
+        """Leaves a copy of the process that lives for long."""
+        pid = os.fork()
+        if pid == 0:
+            time.sleep(60)
+            os._exit(0)
+        return pid
+
+    async def soon(self, value):
+        await asyncio.sleep(0)
+        return value
+
+    def zoned(self):
+        zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+        return datetime.datetime(2024, 1, 1, tzinfo=zone)
 
     def sleep(self, seconds):
         time.sleep(seconds)

@@ -21,9 +21,7 @@ impl Channel {
     pub(crate) fn out_of_step(&mut self) {
         self.in_step = false;
         if self.link.forgets() {
-            self.link.lost(&std::io::Error::other(
-                "dropped, for a late answer would find a wrong caller",
-            ));
+            self.link.drop_late();
         }
         // The answer may come for as long as the instrument had for it from the start.
         self.owed = self.last.map(|last| last + self.patience());
