@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import os
 import threading
@@ -148,6 +149,10 @@ class Bench:
 
     def echo(self, v):
         return v
+
+    async def soon(self, value: Any) -> Any:
+        await asyncio.sleep(0)
+        return value
 
     def count(self) -> int:
         """Counts its calls."""

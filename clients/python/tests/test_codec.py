@@ -21,6 +21,28 @@ from test_wire import assert_emit_form
 pack = _codec.Packer().pack
 
 
+def test_a_time_with_a_zone_is_the_same_moment_in_utc() -> None:
+    zone = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+    moment = datetime.datetime(2024, 1, 1, 0, 0, tzinfo=zone)
+    assert _codec.unpack(pack(moment)) == datetime.datetime(2023, 12, 31, 18, 30)
+    utc = datetime.datetime(2024, 1, 1, 12, 0, tzinfo=datetime.timezone.utc)
+    assert _codec.unpack(pack(utc)) == datetime.datetime(2024, 1, 1, 12, 0)
+
+
+def test_a_time_of_numpy_in_units_that_python_has_not_is_refused() -> None:
+    numpy = pytest.importorskip("numpy")
+    moment = numpy.datetime64("2024-01-01T12:00:00", "us")
+    assert _codec.unpack(pack(moment)) == datetime.datetime(2024, 1, 1, 12, 0)
+    for value in (numpy.datetime64(moment, "ns"), numpy.timedelta64(5, "ns")):
+        with pytest.raises(TypeError, match="64 has no form on the wire"):
+            pack(value)
+
+
+def test_a_number_of_thousands_of_digits_is_told_by_its_bits() -> None:
+    with pytest.raises(ValueError, match="a number of 19932 bits"):
+        pack(10**6000)
+
+
 @pytest.mark.parametrize(
     ("value", "head"),
     [

@@ -156,6 +156,10 @@ def test_a_module_may_be_an_object() -> None:
             agent.math.sqrt()
 
 
+def test_an_async_method_runs_to_its_end(proxy: Proxy) -> None:
+    assert proxy.soon(7) == 7
+
+
 def test_a_name_may_be_exposed_once(server: Server) -> None:
     with pytest.raises(ValueError, match="there is an object 'bench' already"):
         server.expose("bench", Bench())

@@ -140,6 +140,8 @@ def plain(value: Any) -> Any:
     Raises TypeError where there is none.
     """
     if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:  # the wire has no zones
+            value = value.astimezone(datetime.timezone.utc)
         # strftime leaves out the zeros of an early year.
         text = f"{value.year:04}{value:%m%dT%H:%M:%S.%f}"
         return {"__datetime__": True, "as_str": text}
@@ -163,7 +165,9 @@ def plain(value: Any) -> Any:
         return dict(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         number = value.item()  # of numpy, as long as Python has such a one
-        if type(number) is not type(value):
+        # Of a time in units that Python does not have, it is only the count.
+        is_count = type(number) is int and getattr(value.dtype, "kind", "") in "mM"
+        if type(number) is not type(value) and not is_count:
             return number
         raise _no_form(value)
     for reading in (_buffer, operator.index):
@@ -400,5 +404,8 @@ def jsonable(value: Any, depth: int = 0) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an int with more digits than Python likes to print
+        text = f"a number of {value.bit_length()} bits"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import difflib
+import inspect
 import queue
 import random
 import threading
@@ -462,7 +464,9 @@ class _Worker:
     def _value(self, request: Request) -> Any:
         target, name, args = self.exposed.target, request.proc, request.args
         if request.op == "call":
-            return self.exposed.methods[name].call(args, request.kwargs)
+            value = self.exposed.methods[name].call(args, request.kwargs)
+            # An async method runs to its end, as any other.
+            return asyncio.run(value) if inspect.iscoroutine(value) else value
         wanted = 1 if request.op == "set" else 0
         if len(args) != wanted or request.kwargs:
             raise WrongArgumentsError(f"{request.op} of an attribute takes {wanted} arguments")
