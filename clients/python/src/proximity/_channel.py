@@ -136,20 +136,19 @@ class Channel:
                 await asyncio.wait({sending}, timeout=max(0.0, end - time.monotonic()))
             finally:
                 sending.cancel()  # which changes nothing where it is done
-            if sending.cancelled():
-                # Another socket may be in its place, and this one did not take it.
-                if self.closed or socket is self._socket or time.monotonic() >= end:
+            if not sending.cancelled():
+                # Where the connection went between the parts of the message, nothing of it is sent.
+                with contextlib.suppress(zmq.Again):
+                    sending.result()
                     return socket
-            elif not isinstance(sending.exception(), zmq.Again):
-                sending.result()
+            # Another socket may be in its place, and this one did not take it.
+            elif socket is self._socket or time.monotonic() >= end:
                 return socket
-            elif self.closed:
+            if self.closed:
                 return socket
-            # Else the connection went between the parts of the message: nothing of it is sent.
 
     def _frames(self, data: bytes) -> list[bytes]:
-        # Not one more than is needed: see `_dealer.is_delimited`.
-        return [b"", data] if _dealer.is_delimited(self._session) else [data]
+        return [b"", data] if self._session.is_delimited else [data]
 
     def gone(self, target: Target) -> CallError:
         """The error for a request whose connection was closed before it was sent."""

@@ -107,7 +107,7 @@ class Connection:
             # For a moment after a connection broke, what is sent is still taken, and lost.
             if not self._down:
                 try:
-                    if _dealer.is_delimited(session):
+                    if session.is_delimited:
                         self.socket.send(b"", _MORE)
                     self.socket.send(data, _NOW, len(data) < _LARGE)
                     return

@@ -14,7 +14,6 @@ from typing import Any
 
 import zmq
 
-from ._session import Session
 from .errors import NotSent, call_error
 
 RECONNECT_FIRST_MS, RECONNECT_MOST_MS = (200, 300), (750, 1000)
@@ -116,16 +115,6 @@ def _has_room() -> bool:
         for probe in probes:
             os.close(probe)
     return True
-
-
-def is_delimited(session: Session) -> bool:
-    """Whether requests have an empty frame before them, as those of a REQ socket.
-
-    Original servers take nothing else; their replies have it too. Once it is known to be an agent
-    that answers, there is one frame, for libzmq ends the program (fq.cpp: assertion !_more) where
-    the connection is lost just when the first frame of a reply is read and the second is not.
-    """
-    return not session.run.epoch
 
 
 def dealer(context: Any, url: str, *, hurried: bool = False) -> Any:

@@ -158,6 +158,17 @@ class Session:
         return self.run.epoch
 
     @property
+    def is_delimited(self) -> bool:
+        """Whether requests have an empty frame before them, as those of a REQ socket.
+
+        Original servers take nothing else; their replies have it too. Once it is known to be an
+        agent that answers, there is one frame, for libzmq ends the program (fq.cpp: assertion
+        !_more) where the connection is lost just when the first frame of a reply is read and the
+        second is not.
+        """
+        return not self.run.epoch
+
+    @property
     def objects(self) -> dict[str, int]:
         """The agent's objects, each with the hash of its interface."""
         return self.run.objects
