@@ -330,7 +330,7 @@ impl Scpi {
     fn status(&mut self, cx: &Context<'_>) -> Result<u64, SerialError> {
         let answer = self.ask(cx, "*ESR?", self.channel.manners.timeout);
         // Its error is not to be left to the next command.
-        let answer = if answer.is_err() { self.judge(cx, "*ESR?", answer) } else { answer }?;
+        let answer = answer.or_else(|error| self.judge(cx, "*ESR?", Err(error)))?;
         answer
             .trim()
             .trim_start_matches('+')

@@ -139,20 +139,26 @@ impl Link {
     /// The first try for another is made at once, unless nothing ever came on this one: a port that can be
     /// opened and fails is not to be asked in a tight loop.
     pub(super) fn lost(&mut self, error: &io::Error) {
-        if matches!(self.state, State::Up(_)) {
-            log::warn!("{} went away: {error}", self.name);
-            self.telltale.disconnected(error);
-            self.state = if self.answered { State::Down(None) } else { self.pause() };
+        if self.went(error) && !self.answered {
+            self.state = self.pause();
         }
     }
 
     /// Takes the link down because a late answer would find a wrong caller. It is no sign that the instrument is
     /// away: whoever comes next may try at once, for the one before has waited.
     pub(super) fn drop_late(&mut self) {
-        if matches!(self.state, State::Up(_)) {
-            self.lost(&io::Error::other("dropped, for a late answer would find a wrong caller"));
+        self.went(&io::Error::other("dropped, for a late answer would find a wrong caller"));
+    }
+
+    /// Notes that an open link is open no longer; tells whether it was.
+    fn went(&mut self, error: &io::Error) -> bool {
+        let was_up = matches!(self.state, State::Up(_));
+        if was_up {
+            log::warn!("{} went away: {error}", self.name);
+            self.telltale.disconnected(error);
             self.state = State::Down(None);
         }
+        was_up
     }
 
     /// The link went, if it did, for reasons that are not the instrument's.
