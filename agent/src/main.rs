@@ -54,14 +54,14 @@ fn start_logging(
     form: Form,
     sink: sink::Sink,
 ) -> impl Fn(LevelFilter) -> bool + Send + Sync + Copy {
-    let told = env::var_os("RUST_LOG").filter(|filter| !filter.is_empty());
-    let unknown = told.as_deref().and_then(|filter| no_filter(&filter.to_string_lossy()));
+    let filter = env::var_os("RUST_LOG").unwrap_or_default();
+    let unknown = no_filter(&filter.to_string_lossy());
     if let Some(word) = &unknown {
         complain(&format!(
             "proximity-agent: RUST_LOG has '{word}', and is not looked at; it must be off, error, warn, info, debug or trace\n"
         ));
     }
-    let told = told.is_some() && unknown.is_none();
+    let told = !filter.is_empty() && unknown.is_none();
     let mut builder = env_logger::Builder::new();
     builder.target(env_logger::Target::Pipe(Box::new(sink)));
     if told {
@@ -86,13 +86,14 @@ fn start_logging(
 
 /// What in `filter` is neither a level nor a part of the agent: with a slip of the pen nothing at all would be logged.
 fn no_filter(filter: &str) -> Option<String> {
-    let known = |word: &&str| {
-        let (part, level) = word.split_once('=').unwrap_or((word, "off"));
-        let is_part = part.starts_with("proximity") || part == "audit";
-        let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-        is_level(level) && (is_part || word.contains('=') || is_level(part))
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let known = |word: &&str| match word.split_once('=') {
+        Some((_, level)) => is_level(level),
+        None => is_level(word) || word.starts_with("proximity") || *word == "audit",
     };
-    let mut words = filter.split('/').take(1).flat_map(|words| words.split(',')).map(str::trim);
+    // Behind a slash stands what the text of a line must have in it.
+    let words = filter.split_once('/').map_or(filter, |(words, _)| words);
+    let mut words = words.split(',').map(str::trim);
     words.find(|word| !word.is_empty() && !known(word)).map(|word| word.escape_debug().to_string())
 }
 

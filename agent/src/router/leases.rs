@@ -65,11 +65,12 @@ impl Router {
         let now = self.clock.now();
         let LeaseAsked { op, object, token, ttl, ref holder } = *asked;
         // Who releases one need not say who he is: whoever has the token is he who took it.
-        let known = || {
-            let mut leases = self.session.leases(now).filter(|_| op == Op::Release);
+        let known = (op == Op::Release).then(|| {
+            let mut leases = self.session.leases(now);
             leases.find(|(of, lease)| *of == object && lease.token == token)
-        };
-        let holder = &known().map_or_else(|| holder.clone(), |(_, lease)| lease.holder.clone());
+        });
+        let known = known.flatten().map(|(_, lease)| lease.holder.clone());
+        let holder = known.as_ref().unwrap_or(holder);
         let who = job.peer.clone().filter(|_| op != Op::Renew);
         if let Some(peer) = &who {
             let entry = Entry { what: op.as_str(), object: job.object(), holder, from: None };
