@@ -30,18 +30,20 @@ impl List {
     }
 }
 
+fn is_not_sent(error: &Error) -> bool {
+    matches!(error, Error::Call(CallError::NotSent { .. }))
+}
+
 /// Prints a line for each object; for one that cannot tell of itself, why not.
 fn list_objects(app: &App<'_>) -> Result<(), Failure> {
     let names = app.client.list()?;
     let mut objects = Vec::with_capacity(names.len());
     for name in &names {
-        let described = app.client.describe(name);
-        // Without an agent, or after Ctrl-C, the other objects need not be asked for.
-        if let Err(error @ Error::Call(CallError::NotSent { .. })) = described {
-            return Err(error.into());
-        }
-        match described {
-            Err(error) if was_interrupted(&error) => return Err(error.into()),
+        match app.client.describe(name) {
+            // Without an agent, or after Ctrl-C, the other objects need not be asked for.
+            Err(error) if is_not_sent(&error) || was_interrupted(&error) => {
+                return Err(error.into());
+            }
             described => objects.push((name, described)),
         }
     }
