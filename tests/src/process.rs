@@ -2,7 +2,7 @@
 
 use crate::PATIENCE;
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -24,6 +24,27 @@ pub fn program(name: &str) -> PathBuf {
     let built = test.ancestors().nth(2).expect("tests run in target/PROFILE/deps").join(name);
     assert!(built.exists(), "{} is missing: run cargo build --workspace", built.display());
     built
+}
+
+/// What `proximity shell`, which reads `script`, prints on both, and its exit status.
+///
+/// # Panics
+///
+/// If it does not start, or does not read all of it.
+pub fn shell(endpoint: &str, options: &[&str], script: impl AsRef<[u8]>) -> (String, String, i32) {
+    let mut child = Command::new(program("proximity"))
+        .args(["-a", endpoint, "shell"])
+        .args(options)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(script.as_ref()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
 }
 
 /// A running program; killed when dropped.

@@ -11,7 +11,7 @@
 use proximity_client::Client;
 use proximity_tests::{
     PATIENCE,
-    process::{Agent, Process, TestAgent, program, scratch},
+    process::{Agent, Process, TestAgent, program, scratch, shell},
 };
 use std::{
     ffi::OsStr,
@@ -391,15 +391,7 @@ fn a_shell_holds_what_it_locks() {
     let agent = Agent::start(OBJECTS);
     let script = "counter.add 2\nrelease counter\nlock foo\nfoo.add_two 2 3\nrelease foo\n\
                   steal counter\ncounter.value = 7\ncounter.value\nleases\nrelease foo\n";
-    let mut child = proximity(&agent.endpoint)
-        .args(["shell", "--lock", "counter"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
-    let (out, err, status) = said(&child.wait_with_output().expect("it ends"));
+    let (out, err, status) = shell(&agent.endpoint, &["--lock", "counter"], script);
     let lines: Vec<&str> = out.lines().collect();
     let stolen = "counter was not locked; it is locked by this shell now";
     assert_eq!(lines[..4], ["2", "5", stolen, "7"], "{out}{err}");
@@ -416,17 +408,8 @@ fn a_script_of_the_shell_runs_to_its_first_mistake() {
     let agent = Agent::start(OBJECTS);
     let script = "foo.add_two(2, 3)\ncounter.value = 9\ncounter.add step=-4\ncounter.value\n\
                   # nothing\nfoo.div_two 1 0\ncounter.value\n";
-    let mut child = proximity(&agent.endpoint)
-        .arg("shell")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    child.stdin.take().expect("piped").write_all(script.as_bytes()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
     assert_eq!(
-        said(&output),
+        shell(&agent.endpoint, &[], script),
         ("5\n5\n5\n".into(), "ZeroDivisionError: division of 1 by zero\n".into(), 1)
     );
 }

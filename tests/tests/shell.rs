@@ -3,7 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a failing test panics")]
 
 use proximity_client::Client;
-use proximity_tests::process::{Agent, Process, program};
+use proximity_tests::process::{Agent, Process, program, shell};
 use std::{
     io::{BufRead, BufReader, Lines, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
@@ -12,22 +12,6 @@ use std::{
 
 const OBJECTS: &str =
     "[objects.foo]\ndriver = \"calculator\"\n[objects.counter]\ndriver = \"counter\"\n";
-
-/// What a shell that reads `script` prints, on both, and its exit status.
-fn shell(endpoint: &str, script: impl AsRef<[u8]>) -> (String, String, i32) {
-    let mut child = Command::new(program("proximity"))
-        .args(["-a", endpoint, "shell"])
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    child.stdin.take().expect("piped").write_all(script.as_ref()).expect("it reads");
-    let output = child.wait_with_output().expect("it ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    (text(output.stdout), text(output.stderr), output.status.code().unwrap_or(-1))
-}
 
 /// What a shell prints, line by line as it comes.
 struct Typed {
@@ -59,7 +43,7 @@ impl Typed {
 
 /// What a shell says to a line that is wrong usage.
 fn refused(endpoint: &str, line: &str) -> String {
-    let (out, err, status) = shell(endpoint, format!("{line}\n"));
+    let (out, err, status) = shell(endpoint, &[], format!("{line}\n"));
     assert_eq!((out.as_str(), status), ("", 2), "{line}: {err}");
     err
 }
@@ -74,7 +58,7 @@ fn a_comparison_sets_nothing() {
              hint: `counter.value` reads it, and `counter.value = ..` sets it\n"
         );
     }
-    let quoted = shell(&agent.endpoint, "foo.add_two(\"a==\", \"b\")\ncounter.value = 5\n");
+    let quoted = shell(&agent.endpoint, &[], "foo.add_two(\"a==\", \"b\")\ncounter.value = 5\n");
     assert_eq!(quoted.2, 1, "an error of the object's: {quoted:?}");
 }
 
@@ -82,7 +66,7 @@ fn a_comparison_sets_nothing() {
 fn a_line_that_is_not_utf_8_is_a_mistake_in_that_line() {
     let agent = Agent::start(OBJECTS);
     assert_eq!(
-        shell(&agent.endpoint, b"foo.add_two 1 2\nfoo.add_two 1 \xff\nfoo.add_two 3 4\n"),
+        shell(&agent.endpoint, &[], b"foo.add_two 1 2\nfoo.add_two 1 \xff\nfoo.add_two 3 4\n"),
         ("3\n".into(), "error: this line is not UTF-8\nhint: write it in UTF-8\n".into(), 2)
     );
 }
@@ -137,14 +121,14 @@ fn what_ends_a_statement_elsewhere_is_taken() {
     for leave in ["exit", "quit", "exit()", "quit()"] {
         let script =
             format!("foo.add_two(1, 2);\nfoo.add_two(3, 4)  # it's 7?\n{leave}\nnonsense\n");
-        assert_eq!(shell(&agent.endpoint, script), ("3\n7\n".into(), String::new(), 0));
+        assert_eq!(shell(&agent.endpoint, &[], script), ("3\n7\n".into(), String::new(), 0));
     }
 }
 
 #[test]
 fn an_object_may_be_called_as_a_command_is() {
     let agent = Agent::start("[objects.log]\ndriver = \"counter\"\n");
-    let (out, err, status) = shell(&agent.endpoint, "log\nlog.add 5\n");
+    let (out, err, status) = shell(&agent.endpoint, &[], "log\nlog.add 5\n");
     assert!(out.ends_with("\n5\n") && err.is_empty() && status == 0, "{out}{err}");
 }
 
@@ -157,7 +141,7 @@ fn board() -> (Process, Agent) {
     let agent = Agent::start(&format!(
         "[objects.srbs]\ndriver = \"fpga\"\nhost = \"127.0.0.1\"\nport = {port}\n"
     ));
-    let connected = shell(&agent.endpoint, "srbs.wait_connected 20\n");
+    let connected = shell(&agent.endpoint, &[], "srbs.wait_connected 20\n");
     assert_eq!(connected.0, "True\n", "{connected:?}");
     (mock, agent)
 }
@@ -174,7 +158,7 @@ fn bytes_are_written_as_python_writes_them_and_slips_are_refused() {
                   srbs.read_uint sys_scratchpad\n";
     let script = script.replace("b'a, '\\''", "b'a, \\''");
     assert_eq!(
-        shell(&agent.endpoint, script),
+        shell(&agent.endpoint, &[], script),
         ("305419896\n1630281767\n2003792484\n".into(), String::new(), 0)
     );
     for line in ["srbs.write sys_scratchpad 1234", "srbs.write(\"sys_scratchpad\", data=1234)"] {
@@ -192,7 +176,7 @@ fn bytes_are_written_as_python_writes_them_and_slips_are_refused() {
          hint: @Cargo.toml is the file's bytes; \
          \"Cargo.toml\" with its quotes is text, in a command line '\"Cargo.toml\"'\n"
     );
-    let unchanged = shell(&agent.endpoint, "srbs.read_uint sys_scratchpad\n");
+    let unchanged = shell(&agent.endpoint, &[], "srbs.read_uint sys_scratchpad\n");
     assert_eq!(unchanged.0, "2003792484\n");
 }
 
